@@ -1,0 +1,36 @@
+"""Attention written for reading: the definition that every other implementation is held to."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float
+
+from flaxmask.attention.dropout import dropout
+
+
+def reference(
+    query: Float[Array, "B Q N H"],
+    key: Float[Array, "B K M H"],
+    value: Float[Array, "B K M H"],
+    visible: Bool[Array, "B 1 Q K"],
+    bias: Float[Array, "#B #N #Q #K"] | None,
+    dropout_rate: float,
+    dropout_rng: Array | None,
+) -> Float[Array, "B Q N H"]:
+    """`softmax(Q Kᵀ / √H + bias) V` over the visible keys (Vaswani et al. 2017, equation 1), in float32.
+
+    A query that sees nothing gives zeros. `N` query heads share `M` key heads in groups (Ainslie et al. 2023).
+    """
+    heads = query.shape[2]
+    query, key, value = (x.astype(jnp.float32) for x in (query, key, value))
+    key, value = (jnp.repeat(x, heads // x.shape[2], axis=2) for x in (key, value))
+
+    scores = jnp.einsum("BQNH,BKNH->BNQK", query, key) / jnp.sqrt(query.shape[-1])
+    if bias is not None:
+        scores = scores + bias
+    scores = jnp.where(visible, scores, -jnp.inf)
+    # A row of nothing but -inf has no softmax: give it finite scores here, and no weight below.
+    sees = visible.any(axis=-1, keepdims=True)
+    weights = jnp.where(sees, jax.nn.softmax(jnp.where(sees, scores, 0.0), axis=-1), 0.0)
+    weights = dropout(weights, dropout_rate, dropout_rng)
+    return jnp.einsum("BNQK,BKNH->BQNH", weights, value)

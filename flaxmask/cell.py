@@ -1,0 +1,202 @@
+"""One cell of a table: a row's configuration trained with one seed, measured and evaluated."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flaxmask.data.batches import build_batch
+from flaxmask.data.config import DataConfig
+from flaxmask.data.layouts import make_layout
+from flaxmask.data.loader import Plan, batches
+from flaxmask.data.tasks import Task, load_task
+from flaxmask.data.vocabulary import BOS, EOS
+from flaxmask.decoding.greedy import greedy
+from flaxmask.evaluation.error_rates import sequence_error_rate, symbol_error_rate
+from flaxmask.experiment import Config
+from flaxmask.models.transformer import Transformer
+from flaxmask.tokens import Batch, Tokens
+from flaxmask.training import loop
+from flaxmask.training.checkpoint import Checkpoints
+from flaxmask.training.loss import cross_entropy
+from flaxmask.training.optimizer import make_optimizer
+from flaxmask.training.step import CompiledStep, TrainState, train_step
+
+load_task = functools.lru_cache(maxsize=2)(load_task)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What a configuration and a seed make: a task, a plan, a model, and an update to be compiled."""
+
+    config: Config
+    seed: int
+    task: Task
+    plan: Plan
+    model: Transformer
+    update: Callable
+
+    @classmethod
+    def of(cls, config: Config, seed: int, devices: int) -> "Setting":
+        """Everything before the first number is computed."""
+        task = load_task(_task_only(config.data))
+        layout = make_layout(config.data, task.train.lengths, devices)
+        plan = Plan(layout, task.train.lengths, seed, config.training.epochs)
+        vocabularies = len(task.source_vocabulary), len(task.target_vocabulary)
+        model = Transformer(config.model, config.mask, *vocabularies)
+        optimizer = make_optimizer(config.training, len(plan))
+
+        def apply(params: Any, batch: Batch, rng: Array) -> Array:
+            return model.apply(params, batch, deterministic=False, rngs={"dropout": rng})
+
+        update = functools.partial(
+            train_step, apply=apply, optimizer=optimizer, label_smoothing=config.training.label_smoothing
+        )
+        return cls(config, seed, task, plan, model, update)
+
+    def state(self) -> TrainState:
+        """Before the first update: a function of the seed, whatever the layout."""
+        return TrainState.create(self.params(), self.update.keywords["optimizer"], self.seed)
+
+    def params(self) -> Any:
+        """Initial parameters."""
+        batch = build_batch(self.task.train, self.plan[0])
+        one_row = jax.tree.map(lambda x: x[:1], batch)
+        return jax.jit(self.model.init)(jax.random.PRNGKey(self.seed), one_row)
+
+
+def _task_only(data: DataConfig) -> DataConfig:
+    """The settings of the data that a task depends on, so that rows which differ in layout share one."""
+    names = ("task", "length", "train_examples", "evaluation_split", "evaluation_examples")
+    return DataConfig(**{name: getattr(data, name) for name in names})
+
+
+def run_cell(config: Config, seed: int, parallel: str, checkpoints: Path, label: str) -> dict[str, float]:
+    """Train, evaluate and measure. Goes on from the newest checkpoint in `checkpoints`."""
+    step_devices = jax.local_devices()
+    setting = Setting.of(config, seed, len(step_devices))
+    step = CompiledStep(setting.update, parallel, step_devices)
+    state = setting.state()
+    untrained = evaluate(setting, state.params)
+    iterator = batches(setting.task.train, setting.plan)
+    with Checkpoints(checkpoints) as kept, _Bar(label, len(setting.plan)) as bar:
+        every = config.training.checkpoint_every
+        state, progress = loop.train(state, iterator, step, kept, every, bar.show)
+    return {
+        "real_tokens_per_second": progress.tokens_per_second,
+        "real_token_fraction": progress.real_tokens / progress.slots,
+        "step_milliseconds": 1e3 * progress.seconds / progress.steps,
+        "compile_count": progress.compile_count,
+        "compile_seconds": progress.compile_seconds,
+        "peak_memory_bytes": progress.peak_memory_bytes,
+        "updates": progress.steps,
+        "real_tokens": progress.real_tokens,
+        "train_seconds": progress.seconds,
+        "truncated_examples": setting.task.train.truncated + setting.task.evaluation.truncated,
+        "untrained_per": untrained["per"],
+        **evaluate(setting, state.params),
+    }
+
+
+def evaluate(setting: Setting, params: Any) -> dict[str, float]:
+    """Loss in nats a token without smoothing, and PER and WER of greedy decoding, in percent."""
+    task = setting.task
+    length = max(shape.target for shape in _evaluation_shapes(task))
+    hypotheses = [""] * len(task.evaluation)
+    total = count = 0.0
+    # One layout for every row of a table, so that they are judged by the same programs.
+    layout = make_layout(DataConfig(layout="bucketed", shapes=2, batch_examples=256), task.evaluation.lengths)
+    for placement in layout.place(np.arange(len(task.evaluation)), task.evaluation.lengths):
+        batch = build_batch(task.evaluation, placement)
+        sums, written = _judge(setting.model, length, params, batch)
+        total, count = total + float(sums[0]), count + float(sums[1])
+        for [example], ids in zip(placement.rows, np.asarray(written), strict=False):
+            hypotheses[example] = task.target_vocabulary.decode(ids.tolist())
+    return {
+        "loss": total / count,
+        "per": symbol_error_rate(hypotheses, task.references),
+        "wer": sequence_error_rate(hypotheses, task.references),
+    }
+
+
+def _evaluation_shapes(task: Task):
+    layout = make_layout(DataConfig(layout="static"), task.train.lengths)
+    return [layout.place(np.arange(1), task.train.lengths)[0].shape]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _judge(model: Transformer, length: int, params: Any, batch: Batch) -> tuple[tuple[Array, Array], Array]:
+    """Sums of the loss, and at most `length` tokens of greedy decoding a source."""
+    sums = cross_entropy(model.apply(params, batch), batch.labels, batch.weights)
+    return sums, decode(model, params, batch.source, length)
+
+
+def decode(model: Transformer, params: Any, source: Tokens, length: int) -> Array:
+    """Greedy decoding of `source`, `[B, length]`."""
+    cache = model.apply(params, source, length, method="start")
+    step = lambda cache, tokens: model.apply(params, cache, tokens, method="step")
+    return greedy(step, cache, source.shape[0], length, bos=BOS, eos=EOS)
+
+
+def estimate(config: Config, parallel: str, measured: int = 3) -> dict[str, float]:
+    """What a cell will take: parameters, updates, the step's memory and, from a few real updates, the time."""
+    devices = jax.local_devices()
+    setting = Setting.of(config, 0, len(devices))
+    step = CompiledStep(setting.update, parallel, devices)
+    state = step.place(setting.state())
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(setting.params)))
+    # The shape that most updates of the first epoch have.
+    shapes = [setting.plan[i].shape for i in range(setting.plan.updates_per_epoch)]
+    common = max(set(shapes), key=shapes.count)
+    batch = build_batch(setting.task.train, setting.plan[shapes.index(common)])
+    state, _ = step(state, batch)
+    jax.block_until_ready(state)
+    start = time.perf_counter()
+    for _ in range(measured):
+        state, _ = step(state, batch)
+        jax.block_until_ready(state)
+    seconds = (time.perf_counter() - start) / measured
+    compiling = step.compile_seconds * len(set(shapes))
+    return {
+        "parameters": parameters,
+        "updates": len(setting.plan),
+        "shapes": len(set(shapes)),
+        "peak_memory_bytes": step.peak_memory_bytes,
+        "step_milliseconds": 1e3 * seconds,
+        "seconds": seconds * len(setting.plan) + compiling,
+    }
+
+
+class _Bar:
+    """A progress bar on stderr: loss, real tokens a second, time left."""
+
+    def __init__(self, label: str, steps: int):
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[rate]:,.0f} tokens/s"),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._task = self._progress.add_task(label, total=steps, loss=float("nan"), rate=0.0)
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_):
+        self._progress.stop()
+
+    def show(self, progress: loop.Progress):
+        self._progress.update(
+            self._task, completed=progress.steps, loss=progress.loss, rate=progress.tokens_per_second
+        )

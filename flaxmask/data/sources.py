@@ -1,0 +1,38 @@
+"""Prepared TFDS data sets, read without TensorFlow."""
+
+import contextlib
+import io
+import logging
+
+import tensorflow_datasets as tfds
+
+from flaxmask.data.cmudict import Cmudict
+
+BUILDERS = {"cmudict": Cmudict}
+
+
+def read_split(name: str, split: str, most: int | None = None) -> list[dict[str, str]]:
+    """The first `most` text examples of a split, preparing the data set where it is not yet.
+
+    Data sets lie in `$TFDS_DATA_DIR`, or in `~/tensorflow_datasets`.
+    """
+    with _quiet():
+        builder = BUILDERS[name](file_format="array_record")
+        builder.download_and_prepare()
+        source = builder.as_data_source(split=split)
+        count = len(source) if most is None else min(most, len(source))
+        examples = source.__getitems__(range(count))
+    return [{key: value.decode() for key, value in example.items()} for example in examples]
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without TFDS's notices and progress bars: preparing takes seconds."""
+    level = logging.getLogger("absl").level
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.getLogger("absl").setLevel(level)

@@ -1,0 +1,199 @@
+"""Experiments: one page, one table. This module does not import jax until a cell runs.
+
+An `Experiment` has rows (what differs), scales (how much is computed) and columns (what is shown). `run` fills the
+table's cells, row by row and seed by seed, keeps each as a line of `results.jsonl`, and goes on where it stopped.
+"""
+
+import dataclasses
+import datetime
+import importlib
+import importlib.metadata
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flaxmask.data.config import DataConfig
+from flaxmask.models.config import MaskConfig, TransformerConfig
+from flaxmask.overrides import Refused, apply, nearest
+from flaxmask.reporting import results
+from flaxmask.training.config import TrainingConfig
+
+SCALES = ("smoke", "quick", "paper")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides what a cell computes, but for the seed."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
+    mask: MaskConfig = dataclasses.field(default_factory=MaskConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A table to be filled.
+
+    Attributes:
+      name: of the module in `experiments/`.
+      title: the question it answers, one line.
+      rows: for each row, what it changes: dotted keys of `Config` and their values.
+      scales: for "smoke", "quick" and "paper", the configuration that the rows change.
+      columns: metrics in the order of the table.
+      seeds: for each scale, how many seeds.
+      expected: for each scale, the time it takes and the figures to expect; shown by `--list` and `--dry-run`.
+    """
+
+    name: str
+    title: str
+    rows: Mapping[str, Mapping[str, Any]]
+    scales: Mapping[str, Config]
+    columns: tuple[str, ...]
+    seeds: Mapping[str, int] = dataclasses.field(default_factory=lambda: {"smoke": 1, "quick": 1, "paper": 3})
+    expected: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def configs(self, scale: str, overrides: Mapping[str, str]) -> dict[str, Config]:
+        """Each row's configuration.
+
+        Raises:
+          Refused: an override of something that differs between the rows, or that does not fit.
+        """
+        varied = {key: row for row, changes in self.rows.items() for key in changes}
+        for key in overrides:
+            if key in varied:
+                raise Refused(
+                    f"{key} differs between the rows of {self.name} (row {varied[key]} sets it): "
+                    f"overriding it would make the rows equal"
+                )
+        base = apply(self.scales[scale], overrides)
+        return {row: apply(base, changes) for row, changes in self.rows.items()}
+
+
+def find(name: str, directory: Path) -> Experiment:
+    """The experiment of that name in `directory`.
+
+    Raises:
+      Refused: there is none; the message gives the nearest name.
+    """
+    names = names_in(directory)
+    if name not in names:
+        raise Refused(f"no experiment is called {name!r}; {nearest(name, names)}")
+    return importlib.import_module(f"{directory.name}.{name}").EXPERIMENT
+
+
+def names_in(directory: Path) -> list[str]:
+    """Names of the experiments in `directory`."""
+    return sorted(path.stem for path in directory.glob("*.py") if not path.stem.startswith("_"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One filling of a table: which experiment, how large, where."""
+
+    experiment: Experiment
+    scale: str
+    seeds: int
+    workdir: Path
+    configs: Mapping[str, Config]
+    parallel: str = "jit"
+
+    def settings(self) -> dict[str, Any]:
+        """What two runs must share to share a folder."""
+        return {
+            "experiment": self.experiment.name,
+            "title": self.experiment.title,
+            "scale": self.scale,
+            "parallel": self.parallel,
+            "columns": list(self.experiment.columns),
+            "rows": {row: dataclasses.asdict(config) for row, config in self.configs.items()},
+        }
+
+    def claim(self):
+        """Take the folder: a new one, or one of the same settings.
+
+        Raises:
+          Refused: it holds results of other settings; the message names the first that differs.
+        """
+        path = self.workdir / "config.json"
+        settings = json.loads(json.dumps(self.settings()))
+        if path.exists():
+            difference = _difference(json.loads(path.read_text()), settings)
+            if difference:
+                raise Refused(
+                    f"{self.workdir} holds results of another configuration ({difference}): "
+                    f"name another folder with --workdir, or remove this one"
+                )
+        elif (self.workdir / results.FILE).exists():
+            raise Refused(f"{self.workdir} holds results without a config.json: name another folder with --workdir")
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        results.write_whole(path, json.dumps(settings, indent=1) + "\n")
+
+    def cells(self) -> list[tuple[str, int]]:
+        """Rows and seeds that are not finished, one seed of every row before the next seed."""
+        done = {(line["row"], line["seed"]) for line in results.read(self.workdir)}
+        wanted = [(row, seed) for seed in range(self.seeds) for row in self.configs]
+        return [cell for cell in wanted if cell not in done]
+
+    def run(self, fill: Callable[..., dict[str, float]], finished: Callable[[dict[str, Any]], None]):
+        """Fill every open cell and keep each as it comes.
+
+        Args:
+          fill: `flaxmask.cell.run_cell`.
+          finished: called with each new line.
+        """
+        for row, seed in self.cells():
+            started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+            checkpoints = self.workdir / "checkpoints" / f"{row}-{seed}"
+            metrics = fill(self.configs[row], seed, self.parallel, checkpoints, f"{row}, seed {seed}")
+            line = {
+                "experiment": self.experiment.name,
+                "row": row,
+                "seed": seed,
+                "scale": self.scale,
+                "metrics": metrics,
+                "config": dataclasses.asdict(self.configs[row]),
+                "provenance": provenance(started, time.perf_counter() - clock),
+            }
+            results.append(self.workdir, line)
+            finished(line)
+
+
+def provenance(started: datetime.datetime, seconds: float) -> dict[str, Any]:
+    """Where a result comes from."""
+    import jax
+
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
+    versions |= {"python": sys.version.split()[0], "flaxmask": importlib.metadata.version("flaxmask")}
+    return {
+        "git": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain")),
+        "versions": versions,
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": seconds,
+    }
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the source tree; nothing where there is no git or no repository."""
+    try:
+        root = Path(__file__).parent.parent
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _difference(old: Any, new: Any, key: str = "") -> str:
+    """The first key at which two trees of settings differ, with both values; "" if there is none."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = (_difference(old.get(k), new.get(k), f"{key}.{k}".lstrip(".")) for k in [*old, *new])
+        return next(filter(None, found), "")
+    return "" if old == new else f"{key} is {old!r} there and {new!r} here"

@@ -1,0 +1,74 @@
+"""Formulas to boolean arrays, with the mask builders of `flax.linen`."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool
+
+from flaxmask.masks.formula import And, Causal, Full, Mask, Not, Or, Padding, Prefix, Segment, Window
+from flaxmask.tokens import EMPTY, Tokens
+
+
+def evaluate(mask: Mask, query: Tokens, key: Tokens) -> Bool[Array, "B 1 Q K"]:
+    """True where `query` may attend to `key` under `mask`.
+
+    Raises:
+      ValueError: query and key have different batch sizes.
+      TypeError: `mask` is not a formula.
+    """
+    if not isinstance(mask, Mask):
+        raise TypeError(f"mask: expected a formula such as masks.causal & masks.segment, got {type(mask).__name__}")
+    if query.shape[0] != key.shape[0]:
+        raise ValueError(f"query and key: expected one batch size, got {query.shape[0]} and {key.shape[0]}")
+    visible = _evaluate(mask, query, key)
+    if key.layout == "any":  # only there can a slot be empty
+        visible = _pairs(jnp.ones_like(query.segments), key.segments, lambda _, k: k != EMPTY) & visible
+    return visible
+
+
+def _pairs(query: Array, key: Array, function) -> Bool[Array, "B 1 Q K"]:
+    return nn.make_attention_mask(query, key, function, dtype=bool)
+
+
+def _evaluate(mask: Mask, query: Tokens, key: Tokens) -> Bool[Array, "B 1 Q K"]:
+    """One formula, without the law of empty slots (which `~` would turn round)."""
+    match mask:
+        case Full():
+            return _pairs(query.positions, key.positions, lambda q, k: jnp.ones_like(q + k, bool))
+        case Padding():
+            return _pairs(query.segments, key.segments, lambda q, k: jnp.ones_like(q, bool) & (k > 0))
+        case Causal():
+            return _pairs(query.positions, key.positions, jnp.greater_equal)
+        case Segment():
+            return _pairs(query.segments, key.segments, lambda q, k: (q == k) & (q > 0))
+        case Prefix():
+            prefix = jnp.zeros(key.shape, bool) if key.prefix is None else key.prefix
+            return _pairs(jnp.ones(query.shape, bool), prefix, jnp.logical_and)
+        case Window(left, right):
+            within = lambda q, k: (k >= q - left) & (k <= q + right)
+            return _pairs(query.positions, key.positions, within)
+        case Not(term):
+            return ~_evaluate(term, query, key)
+        case And(terms):
+            return nn.combine_masks(*_joined(terms, query, key), dtype=jnp.bool_)
+        case Or(terms):
+            visible = _evaluate(terms[0], query, key)
+            for term in terms[1:]:
+                visible |= _evaluate(term, query, key)
+            return visible
+    raise TypeError(f"mask: no rule to evaluate {type(mask).__name__}")
+
+
+def _joined(terms: tuple[Mask, ...], query: Tokens, key: Tokens) -> list[Bool[Array, "B 1 Q K"]]:
+    """The terms of an `And`.
+
+    In "rows", slots and positions are the same on real tokens, and `segment` hides all others: there the causal
+    term needs no positions, and `nn.make_causal_mask` gives a constant that the compiler folds.
+    """
+    by_slots = query is key and query.layout == "rows" and any(isinstance(t, Segment) for t in terms)
+    return [
+        nn.make_causal_mask(query.ids, dtype=bool)
+        if by_slots and isinstance(term, Causal)
+        else _evaluate(term, query, key)
+        for term in terms
+    ]

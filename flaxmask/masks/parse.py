@@ -1,0 +1,129 @@
+"""From text to formula: the inverse of `str`. A small grammar, read by hand; nothing is ever evaluated.
+
+    or    = and { "|" and }
+    and   = not { "&" not }
+    not   = "~" not | "(" or ")" | name [ "(" [ integer { "," integer } ] ")" ]
+"""
+
+import dataclasses
+import difflib
+import re
+
+from flaxmask.masks import formula
+from flaxmask.masks.formula import Mask
+
+PRIMITIVES: dict[str, type[Mask]] = {
+    kind.__name__.lower(): kind
+    for kind in (formula.Full, formula.Padding, formula.Causal, formula.Segment, formula.Prefix, formula.Window)
+}
+
+_TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<number>-?\d+)|(?P<sign>[&|~(),]))")
+
+
+def parse(text: str) -> Mask:
+    """Read a formula such as `causal & segment & ~window(8)`.
+
+    Raises:
+      ValueError: one line with the text, the place of the fault and, for an unknown name, the nearest one.
+    """
+    reader = _Reader(text)
+    mask = reader.either()
+    if reader.kind != "end":
+        reader.fail(f"expected & or |, found {reader.value!r}")
+    return mask
+
+
+class _Reader:
+    """Recursive descent over the tokens of a text."""
+
+    def __init__(self, text: str):
+        self.text, self.next = text, 0
+        self.advance()
+
+    def advance(self):
+        """Step to the next token: its kind, its value and where it starts."""
+        rest = self.text[self.next :]
+        match = _TOKEN.match(rest)
+        self.start = self.next + len(rest) - len(rest.lstrip())
+        if not rest.strip():
+            self.kind, self.value = "end", "the end"
+        elif match is None:
+            self.fail(f"unexpected {rest.lstrip()[0]!r}")
+        else:
+            self.kind, self.value = str(match.lastgroup), match[str(match.lastgroup)]
+            self.next += match.end()
+
+    def fail(self, message: str):
+        raise ValueError(f"mask {self.text!r}, character {self.start + 1}: {message}")
+
+    def take(self, sign: str) -> bool:
+        """Consume `sign` if it is next."""
+        if self.kind != "sign" or self.value != sign:
+            return False
+        self.advance()
+        return True
+
+    def expect(self, sign: str):
+        if not self.take(sign):
+            self.fail(f"expected {sign!r}, found {self.value!r}")
+
+    def either(self) -> Mask:
+        mask = self.both()
+        while self.take("|"):
+            mask = mask | self.both()
+        return mask
+
+    def both(self) -> Mask:
+        mask = self.one()
+        while self.take("&"):
+            mask = mask & self.one()
+        return mask
+
+    def one(self) -> Mask:
+        if self.take("~"):
+            return ~self.one()
+        if self.take("("):
+            mask = self.either()
+            self.expect(")")
+            return mask
+        if self.kind != "name":
+            self.fail(f"expected a mask, found {self.value!r}")
+        return self.primitive()
+
+    def primitive(self) -> Mask:
+        name, start = self.value, self.start
+        if name not in PRIMITIVES:
+            near = difflib.get_close_matches(name, PRIMITIVES, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(PRIMITIVES)}"
+            self.fail(f"no mask is called {name!r}; {hint}")
+        self.advance()
+        arguments = self.arguments() if self.take("(") else None
+        kind = PRIMITIVES[name]
+        fields = dataclasses.fields(kind)
+        needed = sum(f.default is dataclasses.MISSING for f in fields)
+        self.start = start
+        if (arguments is None) != (not fields) or not needed <= len(arguments or ()) <= len(fields):
+            self.fail(f"{name} takes {_signature(kind)}")
+        try:
+            return kind(*(arguments or ()))
+        except ValueError as error:
+            return self.fail(str(error))
+
+    def arguments(self) -> list[int]:
+        numbers = []
+        while not self.take(")"):
+            if numbers:
+                self.expect(",")
+            if self.kind != "number":
+                self.fail(f"expected an integer, found {self.value!r}")
+            numbers.append(int(self.value))
+            self.advance()
+        return numbers
+
+
+def _signature(kind: type[Mask]) -> str:
+    fields = dataclasses.fields(kind)
+    if not fields:
+        return "no arguments and no brackets"
+    shown = [f.name if f.default is dataclasses.MISSING else f"{f.name}={f.default}" for f in fields]
+    return f"({', '.join(shown)})"

@@ -1,0 +1,66 @@
+"""What a model is made of. No jax here: configurations are read and refused before it starts."""
+
+import dataclasses
+from typing import Literal
+
+from flaxmask import masks
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskConfig:
+    """Who may attend to whom; the same formulas in every layout, in training and in decoding."""
+
+    encoder: str = "segment"
+    """Source positions to source positions."""
+    decoder: str = "causal & segment"
+    """Target positions to target positions."""
+    cross: str = "segment"
+    """Target positions to source positions."""
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            masks.parse(getattr(self, field.name))
+
+    def formula(self, name: str) -> masks.Mask:
+        """The formula of "encoder", "decoder" or "cross"."""
+        return masks.parse(getattr(self, name))
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """A Transformer encoder-decoder (Vaswani et al. 2017)."""
+
+    d_model: int = 512
+    """Width of the residual stream."""
+    d_ffn: int = 2048
+    """Width inside the feed-forward blocks."""
+    heads: int = 8
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    dropout: float = 0.1
+    """On embeddings and on the output of every sub-layer."""
+    attention_dropout: float = 0.0
+    """On the attention weights."""
+    norm: Literal["pre", "post"] = "pre"
+    """LayerNorm before each sub-layer, or after the residual sum as in the original."""
+    positions: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
+    max_positions: int = 512
+    """Rows of the table of learned positions."""
+    share_embeddings: bool = False
+    """One embedding for source and target; the vocabularies must be one."""
+    tie_logits: bool = True
+    """The target embedding, transposed, as the output projection."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the computation; parameters, softmax and loss stay float32."""
+    attention: str | None = None
+    """Implementation of attention; None takes the best that supports each call."""
+
+    def __post_init__(self):
+        if self.heads < 1 or self.d_model % self.heads:
+            raise ValueError(f"heads: expected a divisor of d_model {self.d_model}, got {self.heads}")
+        for name in ("dropout", "attention_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name}: expected 0 ≤ rate < 1, got {getattr(self, name)}")
+        for name in ("d_ffn", "encoder_layers", "decoder_layers", "max_positions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")

@@ -1,0 +1,155 @@
+"""The parts that a Transformer is stacked from."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int
+
+from flaxmask.attention import KeyValue, MultiHeadAttention
+from flaxmask.masks import Mask
+from flaxmask.models.config import TransformerConfig
+from flaxmask.tokens import PADDING, Tokens
+
+
+def sinusoid(positions: Int[Array, "B T"], d_model: int) -> Float[Array, "B T D"]:
+    """Sines, then cosines, of wavelengths 2π to 10000·2π (Vaswani et al. 2017, section 3.5)."""
+    pairs = -(-d_model // 2)
+    frequencies = jnp.asarray(10_000.0 ** (-np.arange(pairs) / max(pairs - 1, 1)), jnp.float32)
+    angles = positions[..., None].astype(jnp.float32) * frequencies
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)[..., :d_model]
+
+
+class Embedder(nn.Module):
+    """Token embedding and, through the same matrix, logits. The pad's logit is -inf: it is never predicted,
+    and its row gets no gradient from there."""
+
+    vocabulary: int
+    d_model: int
+    dtype: jnp.dtype
+
+    def setup(self):
+        init = nn.initializers.normal(self.d_model**-0.5)
+        self.embedding = self.param("embedding", init, (self.vocabulary, self.d_model))
+
+    def __call__(self, ids: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+        """Rows of the table, scaled by √d_model to the size of the positions."""
+        return jnp.take(self.embedding, ids, axis=0).astype(self.dtype) * self.d_model**0.5
+
+    def logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """Products with every row of the table, float32."""
+        return x @ self.embedding.astype(self.dtype).T
+
+
+def hide_pad(logits: Float[Array, "B T V"]) -> Float[Array, "B T V"]:
+    """Logits in float32, the pad's (id 0) at -inf."""
+    pad = jnp.arange(logits.shape[-1]) == PADDING
+    return jnp.where(pad, -jnp.inf, logits.astype(jnp.float32))
+
+
+class Positions(nn.Module):
+    """Adds what stands for `Tokens.positions`, so that packed and padded rows agree."""
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], tokens: Tokens) -> Float[Array, "B T D"]:
+        """`x` plus the encoding of each position."""
+        config = self.config
+        if config.positions == "none":
+            return x
+        if config.positions == "sinusoidal":
+            return x + sinusoid(tokens.positions, config.d_model).astype(x.dtype)
+        shape = (config.max_positions, config.d_model)
+        table = self.param("table", nn.initializers.normal(0.02), shape)
+        # A position past the table gives NaN, not the last row once more.
+        return x + jnp.take(table, tokens.positions, axis=0, mode="fill").astype(x.dtype)
+
+
+class Layer(nn.Module):
+    """Self-attention, cross-attention where `cross` is set, and a feed-forward block, each with its residual."""
+
+    config: TransformerConfig
+    cross: bool = False
+
+    def setup(self):
+        config = self.config
+        dtype = jnp.dtype(config.dtype)
+        attention = lambda: MultiHeadAttention(
+            config.heads,
+            config.d_model,
+            config.attention_dropout,
+            config.attention,
+            dtype,
+            kernel_init=nn.initializers.xavier_uniform(),
+        )
+        norm = lambda: nn.LayerNorm(dtype=dtype)
+        dense = lambda features: nn.Dense(features, dtype=dtype, kernel_init=nn.initializers.xavier_uniform())
+        self.self_attention, self.self_norm = attention(), norm()
+        if self.cross:
+            self.cross_attention, self.cross_norm = attention(), norm()
+        self.expand, self.contract, self.ffn_norm = dense(config.d_ffn), dense(config.d_model), norm()
+        self.drop = nn.Dropout(config.dropout)
+
+    def _before(self, norm: nn.Module, x: Array) -> Array:
+        """What a sub-layer reads."""
+        return norm(x) if self.config.norm == "pre" else x
+
+    def _after(self, norm: nn.Module, x: Array, out: Array, deterministic: bool) -> Array:
+        """The residual sum, with the sub-layer's output."""
+        total = x + self.drop(out, deterministic=deterministic)
+        return total if self.config.norm == "pre" else norm(total)
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        tokens: Tokens,
+        mask: Mask,
+        memory: KeyValue | None = None,
+        memory_tokens: Tokens | None = None,
+        memory_mask: Mask | None = None,
+        deterministic: bool = True,
+        cache: tuple[KeyValue, Tokens, Array] | None = None,
+    ) -> tuple[Float[Array, "B T D"], KeyValue]:
+        """One layer.
+
+        Args:
+          x: the residual stream.
+          tokens: of the positions in `x`.
+          mask: of the self-attention.
+          memory: the encoder's keys and values, from `project_memory`.
+          memory_tokens: of the positions in `memory`.
+          memory_mask: of the cross-attention.
+          deterministic: whether dropout is off.
+          cache: keys and values of the slots so far, the `Tokens` of all slots (these in `x` included) and the
+            slot at which those of `x` are written; None attends within `x` alone.
+
+        Returns:
+          The residual stream, and the keys and values attended to (the updated cache).
+        """
+        y = self._before(self.self_norm, x)
+        query, key_value = self.self_attention.project_self(y)
+        key_tokens = tokens
+        if cache is not None:
+            slots, key_tokens, start = cache
+            key_value = _write(slots, key_value, start)
+        out = self.self_attention.attend_projected(query, key_value, mask, tokens, key_tokens, deterministic)
+        x = self._after(self.self_norm, x, out, deterministic)
+        if self.cross:
+            y = self._before(self.cross_norm, x)
+            out = self.cross_attention.attend(y, memory, memory_mask, tokens, memory_tokens, deterministic)
+            x = self._after(self.cross_norm, x, out, deterministic)
+        y = self._before(self.ffn_norm, x)
+        out = self.contract(nn.relu(self.expand(y)))
+        return self._after(self.ffn_norm, x, out, deterministic), key_value
+
+    def project_memory(self, encoded: Float[Array, "B S D"]) -> KeyValue:
+        """Keys and values of the cross-attention."""
+        return self.cross_attention.project_memory(encoded)
+
+
+def _write(slots: KeyValue, new: KeyValue, start: Array) -> KeyValue:
+    """The cache with `new` at the slots from `start` on."""
+    put = lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), start, axis=1)
+    return put(slots[0], new[0]), put(slots[1], new[1])

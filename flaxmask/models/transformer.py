@@ -1,0 +1,146 @@
+"""The Transformer encoder-decoder (system D of the sources; Vaswani et al. 2017)."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from flaxmask.attention import KeyValue
+from flaxmask.models.config import MaskConfig, TransformerConfig
+from flaxmask.models.layers import Embedder, Layer, Positions, hide_pad
+from flaxmask.tokens import Batch, Tokens
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["tokens", "filled", "layers", "memory", "source"],
+    meta_fields=[],
+)
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """A decoder between two steps: keys, values and their `Tokens`. Empty slots are never visible.
+
+    Attributes:
+      tokens: of the slots, `[B, L]`; the segment of an empty one is -1.
+      filled: int32 scalar, the number of slots in use.
+      layers: self-attention keys and values of each layer, `[B, L, N, H]`.
+      memory: cross-attention keys and values of each layer, `[B, S, N, H]`.
+      source: the encoder's `Tokens`, `[B, S]`.
+    """
+
+    tokens: Tokens
+    filled: Array
+    layers: tuple[KeyValue, ...]
+    memory: tuple[KeyValue, ...]
+    source: Tokens
+
+
+class Transformer(nn.Module):
+    """Encoder-decoder over `Tokens`; the masks are formulas and the layout of a batch is no business of it.
+
+    Attributes:
+      config: sizes and switches.
+      masks: the formulas of encoder, decoder and cross-attention.
+      source_vocabulary: number of source ids; 0 is padding.
+      target_vocabulary: number of target ids; 0 is padding.
+    """
+
+    config: TransformerConfig
+    masks: MaskConfig
+    source_vocabulary: int
+    target_vocabulary: int
+
+    def setup(self):
+        config = self.config
+        if config.share_embeddings and self.source_vocabulary != self.target_vocabulary:
+            raise ValueError(
+                f"share_embeddings: expected one vocabulary, got {self.source_vocabulary} source "
+                f"and {self.target_vocabulary} target ids"
+            )
+        dtype = jnp.dtype(config.dtype)
+        self.target_embedder = Embedder(self.target_vocabulary, config.d_model, dtype)
+        if not config.share_embeddings:
+            self.source_embedder = Embedder(self.source_vocabulary, config.d_model, dtype)
+        self.source_positions, self.target_positions = Positions(config), Positions(config)
+        self.encoder = [Layer(config) for _ in range(config.encoder_layers)]
+        self.decoder = [Layer(config, cross=True) for _ in range(config.decoder_layers)]
+        if config.norm == "pre":
+            self.encoder_norm, self.decoder_norm = nn.LayerNorm(dtype=dtype), nn.LayerNorm(dtype=dtype)
+        if not config.tie_logits:
+            self.head = nn.Dense(self.target_vocabulary, dtype=dtype)
+        self.drop = nn.Dropout(config.dropout)
+
+    def __call__(self, batch: Batch, deterministic: bool = True) -> Float[Array, "B T V"]:
+        """Logits of every label, the whole target at once."""
+        encoded = self.encode(batch.source, deterministic)
+        x = self._embed_target(batch.target, deterministic)
+        for layer in self.decoder:
+            x, _ = layer(
+                x,
+                batch.target,
+                self.masks.formula("decoder"),
+                layer.project_memory(encoded),
+                batch.source,
+                self.masks.formula("cross"),
+                deterministic,
+            )
+        return self._logits(x)
+
+    def encode(self, source: Tokens, deterministic: bool = True) -> Float[Array, "B S D"]:
+        """The encoder's output."""
+        embedder = self.target_embedder if self.config.share_embeddings else self.source_embedder
+        x = self.drop(self.source_positions(embedder(source.ids), source), deterministic=deterministic)
+        for layer in self.encoder:
+            x, _ = layer(x, source, self.masks.formula("encoder"), deterministic=deterministic)
+        return self.encoder_norm(x) if self.config.norm == "pre" else x
+
+    def start(self, source: Tokens, length: int) -> Cache:
+        """Encode `source` and make a cache of `length` empty slots."""
+        encoded = self.encode(source)
+        batch = source.shape[0]
+        shape = (batch, length, self.config.heads, self.config.d_model // self.config.heads)
+        empty = jnp.zeros(shape, jnp.dtype(self.config.dtype))
+        return Cache(
+            Tokens.empty(batch, length),
+            jnp.zeros((), jnp.int32),
+            tuple((empty, empty) for _ in self.decoder),
+            tuple(layer.project_memory(encoded) for layer in self.decoder),
+            source,
+        )
+
+    def step(self, cache: Cache, tokens: Tokens) -> tuple[Float[Array, "B Q V"], Cache]:
+        """Logits after `tokens` `[B, Q]`, and the cache with them; any Q, so a prefix can be read at once."""
+        write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, cache.filled, axis=1)
+        cached = Tokens(
+            write(cache.tokens.ids, tokens.ids),
+            write(cache.tokens.segments, tokens.segments),
+            write(cache.tokens.positions, tokens.positions),
+        )
+        x = self._embed_target(tokens, True)
+        layers = []
+        for layer, key_value, memory in zip(self.decoder, cache.layers, cache.memory, strict=True):
+            x, written = layer(
+                x,
+                tokens,
+                self.masks.formula("decoder"),
+                memory,
+                cache.source,
+                self.masks.formula("cross"),
+                cache=(key_value, cached, cache.filled),
+            )
+            layers.append(written)
+        filled = cache.filled + tokens.shape[1]
+        return self._logits(x), Cache(cached, filled, tuple(layers), cache.memory, cache.source)
+
+    def _embed_target(self, target: Tokens, deterministic: bool) -> Float[Array, "B T D"]:
+        x = self.target_positions(self.target_embedder(target.ids), target)
+        return self.drop(x, deterministic=deterministic)
+
+    def _logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        if self.config.norm == "pre":
+            x = self.decoder_norm(x)
+        return hide_pad(self.target_embedder.logits(x) if self.config.tie_logits else self.head(x))

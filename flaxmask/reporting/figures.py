@@ -1,0 +1,53 @@
+"""Figures from results."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from flaxmask.reporting.metrics import METRICS
+
+# Okabe & Ito's colours, told apart by the colour-blind; hatches tell them apart in print.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+_HATCHES = ("", "//", "..", "xx", "\\\\", "--", "++")
+
+
+def bars(settings: dict[str, Any], results: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
+    """One panel a metric, one bar a row, a line for the deviation where there are several seeds."""
+    rows = [row for row in settings["rows"] if any(line["row"] == row for line in results)]
+    with matplotlib.rc_context({"hatch.linewidth": 0.5, "font.size": 9}):
+        figure = Figure(figsize=(3.4 * len(names), 0.5 * len(rows) + 1.2), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+            metric = METRICS[name]
+            values = [[line["metrics"][name] * metric.scale for line in results if line["row"] == row] for row in rows]
+            means = [statistics.fmean(v) for v in values]
+            spread = [statistics.stdev(v) if len(v) > 1 else 0.0 for v in values]
+            drawn = axes.barh(
+                rows,
+                means,
+                xerr=spread if any(spread) else None,
+                color=[_COLOURS[i % len(_COLOURS)] for i in range(len(rows))],
+                edgecolor="black",
+                linewidth=0.6,
+            )
+            for i, bar in enumerate(drawn):
+                bar.set_hatch(_HATCHES[i % len(_HATCHES)])
+            axes.bar_label(drawn, [f"{mean:,.{metric.digits}f}" for mean in means], padding=3)
+            axes.set_xlim(0, 1.25 * max(*means, 1e-9))
+            axes.invert_yaxis()
+            arrow = {"high": " → better", "low": " ← better", "neither": ""}[metric.better]
+            axes.set_xlabel(f"{metric.label} ({metric.unit}){arrow}" if metric.unit else metric.label + arrow)
+            axes.spines[["top", "right"]].set_visible(False)
+        if len(names) > 1:
+            for axes in figure.axes[1:]:
+                axes.set_yticklabels([])
+    return figure
+
+
+def save(figure: Figure, path: Path):
+    """As PNG, 200 dots an inch."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=200)

@@ -1,0 +1,47 @@
+"""What is measured: the one list of metrics, with units and the direction that is better."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """How a metric is shown.
+
+    Attributes:
+      label: head of its column.
+      unit: "" where it has none.
+      digits: after the point.
+      better: "high", "low" or "neither".
+      scale: the value is multiplied by it before it is shown.
+      measured: whether it differs from run to run (times, memory, compilations); all others are functions of
+        configuration and seed.
+    """
+
+    label: str
+    unit: str = ""
+    digits: int = 0
+    better: Literal["high", "low", "neither"] = "neither"
+    scale: float = 1.0
+    measured: bool = False
+
+
+METRICS = {
+    "real_token_fraction": Metric("real tokens", "of all slots", 3, "high"),
+    "real_tokens_per_second": Metric("throughput", "real tokens/s", 0, "high", measured=True),
+    "step_milliseconds": Metric("step", "ms", 1, "low", measured=True),
+    "compile_count": Metric("compilations", "", 0, "low", measured=True),
+    "compile_seconds": Metric("compiling", "s", 1, "low", measured=True),
+    "peak_memory_bytes": Metric("step's memory", "MiB", 0, "low", 2.0**-20, measured=True),
+    "updates": Metric("updates"),
+    "real_tokens": Metric("real tokens seen", "M", 2, scale=1e-6),
+    "train_seconds": Metric("training", "s", 0, "low", measured=True),
+    "loss": Metric("loss", "nats/token", 3, "low"),
+    "per": Metric("PER", "%", 1, "low"),
+    "wer": Metric("WER", "%", 1, "low"),
+    "untrained_per": Metric("PER untrained", "%", 1),
+    "truncated_examples": Metric("truncated", "examples"),
+}
+
+MEASURED = tuple(name for name, metric in METRICS.items() if metric.measured)
+"""The metrics that differ from run to run."""

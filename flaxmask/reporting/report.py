@@ -1,0 +1,62 @@
+"""All files of a run's report, from `config.json` and `results.jsonl` alone."""
+
+import base64
+import html
+import json
+from pathlib import Path
+
+from flaxmask.reporting import figures, results
+from flaxmask.reporting.table import Table, make_csv, make_table
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
+table {{ border-collapse: collapse }} th, td {{ padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ccc }}
+th:first-child, td:first-child {{ text-align: left }} img {{ max-width: 100% }} pre {{ overflow: auto; background: #f6f6f6; padding: 1rem }}
+</style></head><body>
+<h1>{title}</h1>
+<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>
+<ul>{notes}</ul>
+{images}
+<h2>Configuration</h2><pre>{config}</pre>
+<h2>Provenance</h2><pre>{provenance}</pre>
+</body></html>
+"""
+
+
+def write(directory: Path) -> Table:
+    """Write `table.md`, `table.tex`, `table.csv`, `figures/*.png` and `report.html`; return the table.
+
+    Raises:
+      FileNotFoundError: the folder holds no run.
+    """
+    settings = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    lines = results.read(directory)
+    table = make_table(settings, lines)
+    results.write_whole(directory / "table.md", table.markdown())
+    results.write_whole(directory / "table.tex", table.latex())
+    results.write_whole(directory / "table.csv", make_csv(settings, lines))
+    pictures = []
+    shown = [name for name in ("real_tokens_per_second", "per") if name in settings["columns"]]
+    if lines and shown:
+        pictures.append(directory / "figures" / "throughput_and_error.png")
+        figures.save(figures.bars(settings, lines, shown), pictures[-1])
+    results.write_whole(directory / "report.html", _page(table, settings, lines, pictures))
+    return table
+
+
+def _page(table: Table, settings: dict, lines: list[dict], pictures: list[Path]) -> str:
+    """One file that opens from disk, with the figures inside."""
+    row = lambda tag, cells: "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+    code = lambda value: html.escape(json.dumps(value, indent=1))
+    image = lambda path: base64.b64encode(path.read_bytes()).decode()
+    return _PAGE.format(
+        title=html.escape(table.title),
+        head=row("th", table.head),
+        body="".join(f"<tr>{row('td', cells)}</tr>" for cells in table.rows),
+        notes=row("li", table.notes),
+        images="".join(f'<img alt="{path.stem}" src="data:image/png;base64,{image(path)}">' for path in pictures),
+        config=code(settings["rows"]),
+        provenance=code([{key: line[key] for key in ("row", "seed", "provenance")} for line in lines]),
+    )

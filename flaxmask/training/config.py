@@ -1,0 +1,38 @@
+"""How a model is trained. No jax here."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Optimiser, schedule, loss and what is kept."""
+
+    epochs: int = 1
+    learning_rate: float = 1e-3
+    """At the end of the warm-up."""
+    schedule: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
+    """After the warm-up: falls with 1/√step, or along half a cosine to 0 at the last update, or stays."""
+    warmup_steps: int = 100
+    """Updates over which the rate rises from 0."""
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-9
+    """Adam's (Kingma & Ba 2015)."""
+    clip_norm: float | None = 1.0
+    """Largest global norm of the gradients; None clips nothing."""
+    label_smoothing: float = 0.1
+    """Share of the target that is spread over the vocabulary without the pad (Szegedy et al. 2016)."""
+    checkpoint_every: int = 500
+    """Updates between checkpoints; a run that is cut off goes on from the last one."""
+
+    def __post_init__(self):
+        for name in ("epochs", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"training.{name}: expected at least 1, got {getattr(self, name)}")
+        if self.warmup_steps < 0:
+            raise ValueError(f"training.warmup_steps: expected at least 0, got {self.warmup_steps}")
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise ValueError(f"training.label_smoothing: expected 0 ≤ share < 1, got {self.label_smoothing}")
+        if self.learning_rate <= 0.0:
+            raise ValueError(f"training.learning_rate: expected more than 0, got {self.learning_rate}")

@@ -1,0 +1,119 @@
+"""The training loop: updates, their measure, and a checkpoint now and then."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from flaxmask.tokens import Batch
+from flaxmask.training.checkpoint import Checkpoints
+from flaxmask.training.step import CompiledStep, TrainState
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a run has done so far. Saved with each checkpoint, so that a resumed run counts on.
+
+    Attributes:
+      steps: updates done.
+      real_tokens: source and target tokens seen, end marks included.
+      slots: source and target slots computed, padding included.
+      seconds: of training: data, updates and their waiting; without compiling and saving.
+      compile_count: programs compiled.
+      compile_seconds: spent on compiling.
+      peak_memory_bytes: of the largest compiled update.
+      loss: of the last update, nats a target token.
+    """
+
+    steps: int = 0
+    real_tokens: int = 0
+    slots: int = 0
+    seconds: float = 0.0
+    compile_count: int = 0
+    compile_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    loss: float = float("nan")
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Real tokens a second."""
+        return self.real_tokens / self.seconds if self.seconds else 0.0
+
+
+def train(
+    state: TrainState,
+    iterator: Any,
+    step: CompiledStep,
+    checkpoints: Checkpoints | None = None,
+    checkpoint_every: int = 0,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> tuple[TrainState, Progress]:
+    """Run the iterator to its end, from the newest checkpoint where there is one.
+
+    Args:
+      state: before the first update.
+      iterator: of `Batch`es; a Grain iterator where checkpoints are kept.
+      step: the compiled update.
+      checkpoints: None keeps none.
+      checkpoint_every: updates between two checkpoints; the end is always saved.
+      report: called after every update.
+
+    Returns:
+      The last state, as one copy, and the progress.
+    """
+    progress = Progress()
+    if checkpoints is not None and checkpoints.latest is not None:
+        state, iterator, saved = checkpoints.restore(state, iterator)
+        progress = Progress(**saved)
+    placed = step.place(state)
+    clock = _Clock(step, progress)
+    for batch in iterator:
+        placed, metrics = step(placed, batch)
+        progress.steps += 1
+        count_tokens(progress, batch)
+        # Waiting for each loss costs nothing on one device, keeps the clock honest and stops at a bad number.
+        progress.loss = float(jax.block_until_ready(metrics)["loss"])
+        clock.tick()
+        if not np.isfinite(progress.loss):
+            raise FloatingPointError(f"the loss of update {progress.steps} is {progress.loss}")
+        report(progress)
+        if checkpoints is not None and progress.steps % checkpoint_every == 0:
+            checkpoints.save(step.fetch(placed), iterator, dataclasses.asdict(progress))
+            clock.skip()
+    if checkpoints is not None and checkpoints.latest != progress.steps:
+        checkpoints.save(step.fetch(placed), iterator, dataclasses.asdict(progress))
+    return step.fetch(placed), progress
+
+
+def count_tokens(progress: Progress, batch: Batch):
+    """Add a batch's real tokens and slots."""
+    for tokens in (batch.source, batch.target):
+        if tokens is not None:
+            progress.real_tokens += int(np.count_nonzero(tokens.segments))
+            progress.slots += tokens.segments.size
+
+
+class _Clock:
+    """Adds the seconds since the last tick to a progress, less those spent on compiling."""
+
+    def __init__(self, step: CompiledStep, progress: Progress):
+        self._step, self._progress = step, progress
+        self._before = (progress.compile_count, progress.compile_seconds)
+        self._compiled = step.compile_seconds
+        self._last = time.perf_counter()
+
+    def tick(self):
+        now, compiled = time.perf_counter(), self._step.compile_seconds
+        self._progress.seconds += now - self._last - (compiled - self._compiled)
+        self._last, self._compiled = now, compiled
+        self._progress.compile_count = self._before[0] + self._step.compile_count
+        self._progress.compile_seconds = self._before[1] + self._step.compile_seconds
+        memory = max(self._progress.peak_memory_bytes, self._step.peak_memory_bytes)
+        self._progress.peak_memory_bytes = memory
+
+    def skip(self):
+        """Leave out what happened since the last tick."""
+        self._last = time.perf_counter()

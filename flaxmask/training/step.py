@@ -1,0 +1,166 @@
+"""One update, as a pure function, and its compiled forms over several devices."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import jax_utils
+from jax import Array
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from flaxmask.tokens import Batch
+from flaxmask.training.loss import cross_entropy
+
+Apply = Callable[[Any, Batch, Array], Array]
+"""Parameters, a batch and a dropout key to logits `[B, T, V]`."""
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["step", "params", "opt_state", "rng"], meta_fields=[]
+)
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that an update reads and writes.
+
+    Attributes:
+      step: int32 scalar, updates done.
+      params: the model's parameters.
+      opt_state: the optimiser's.
+      rng: key from which each update's dropout key is derived.
+    """
+
+    step: Array
+    params: Any
+    opt_state: Any
+    rng: Array
+
+    @classmethod
+    def create(cls, params: Any, optimizer: optax.GradientTransformation, seed: int) -> "TrainState":
+        """Before the first update."""
+        return cls(jnp.zeros((), jnp.int32), params, optimizer.init(params), jax.random.PRNGKey(seed))
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    apply: Apply,
+    optimizer: optax.GradientTransformation,
+    label_smoothing: float,
+    axis: str | None = None,
+) -> tuple[TrainState, dict[str, Array]]:
+    """One update. The loss is a sum over real tokens, divided once by their number over all devices.
+
+    Args:
+      state: before the update.
+      batch: the global batch, or under pmap this device's part of it.
+      apply: the model.
+      optimizer: of `state.opt_state`.
+      label_smoothing: see `cross_entropy`.
+      axis: pmap's axis name; None where the compiler sees the global batch.
+
+    Returns:
+      The state after the update, and `loss` in nats a token, `tokens` and `gradient_norm`.
+    """
+    rng = jax.random.fold_in(state.rng, state.step)
+    if axis is not None:
+        rng = jax.random.fold_in(rng, jax.lax.axis_index(axis))
+
+    def total_loss(params):
+        return cross_entropy(apply(params, batch, rng), batch.labels, batch.weights, label_smoothing)
+
+    (total, count), gradients = jax.value_and_grad(total_loss, has_aux=True)(state.params)
+    if axis is not None:
+        total, count, gradients = jax.lax.psum((total, count, gradients), axis)
+    count = jnp.maximum(count, 1.0)  # a batch of padding alone changes nothing
+    gradients = jax.tree.map(lambda g: g / count, gradients)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = {"loss": total / count, "tokens": count, "gradient_norm": optax.global_norm(gradients)}
+    return TrainState(state.step + 1, params, opt_state, state.rng), metrics
+
+
+class CompiledStep:
+    """An update compiled once for each shape of batch, over all local devices.
+
+    Attributes:
+      compile_count: programs compiled.
+      compile_seconds: spent on tracing and compiling them.
+      peak_memory_bytes: of the largest program: arguments, outputs and temporaries, a device.
+    """
+
+    def __init__(self, step: Callable, parallel: str = "jit", devices: list | None = None):
+        """`step` is `train_step` with everything but state, batch and axis filled in."""
+        self.devices = devices or jax.local_devices()
+        self._parallel = parallel
+        if parallel == "pmap":
+            step = functools.partial(step, axis="data")
+            self._function = jax.pmap(step, axis_name="data", devices=self.devices, donate_argnums=0)
+        else:
+            mesh = jax.make_mesh((len(self.devices),), ("data",), devices=self.devices, axis_types=(AxisType.Auto,))
+            self._replicated = NamedSharding(mesh, PartitionSpec())
+            self._split = NamedSharding(mesh, PartitionSpec("data"))
+            self._function = jax.jit(
+                step,
+                in_shardings=(self._replicated, self._split),
+                out_shardings=self._replicated,
+                donate_argnums=0,
+            )
+        self._compiled: dict[Any, Any] = {}
+        self.compile_count, self.compile_seconds, self.peak_memory_bytes = 0, 0.0, 0
+
+    def place(self, state: TrainState) -> TrainState:
+        """The state on every device."""
+        if self._parallel == "pmap":
+            return jax_utils.replicate(state, self.devices)
+        # A copy: the step donates its input, which may be the caller's.
+        return jax.device_put(jax.tree.map(jnp.copy, state), self._replicated)
+
+    def fetch(self, state: TrainState) -> TrainState:
+        """The state as one copy."""
+        return jax_utils.unreplicate(state) if self._parallel == "pmap" else state
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        """One update of a placed state by a batch of NumPy arrays."""
+        batch = self._place_batch(batch)
+        leaves, treedef = jax.tree.flatten(batch)
+        key = (treedef, tuple(leaf.shape for leaf in leaves))
+        if key not in self._compiled:
+            self._compiled[key] = self._compile(state, batch)
+        state, metrics = self._compiled[key](state, batch)
+        return state, jax.tree.map(lambda x: x[0], metrics) if self._parallel == "pmap" else metrics
+
+    def _place_batch(self, batch: Batch) -> Batch:
+        if self._parallel == "pmap":
+            count = len(self.devices)
+            split = lambda x: np.reshape(x, (count, x.shape[0] // count, *x.shape[1:]))
+            return jax.tree.map(split, batch)
+        return jax.device_put(batch, self._split)
+
+    def _compile(self, state: TrainState, batch: Batch):
+        jax.block_until_ready(state)  # what still runs is not compiling
+        start = time.perf_counter()
+        compiled = self._function.lower(state, batch).compile()
+        self.compile_seconds += time.perf_counter() - start
+        self.compile_count += 1
+        self.peak_memory_bytes = max(self.peak_memory_bytes, _memory(compiled))
+        return compiled
+
+
+def _memory(compiled) -> int:
+    """Bytes that a program holds at once; what it gives back in place of a donated argument counts once."""
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        return 0
+    return int(
+        analysis.argument_size_in_bytes
+        + analysis.output_size_in_bytes
+        + analysis.temp_size_in_bytes
+        - analysis.alias_size_in_bytes
+    )

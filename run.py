@@ -1,0 +1,155 @@
+"""The command line: list experiments, run one, show reports.
+
+    python run.py --list
+    python run.py --experiment padding --scale quick training.learning_rate=1e-3
+"""
+
+import argparse
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+from flaxmask import experiment as experiments
+from flaxmask.overrides import Refused, nearest
+
+EXPERIMENTS = Path(__file__).parent / "experiments"
+MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=8589934592"
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the arguments say; the exit code."""
+    try:
+        options, overrides = parse(arguments)
+        if options.list:
+            return show_list()
+        if options.report:
+            return show_reports(options.report)
+        return run(options, overrides)
+    except Refused as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str):
+        raise Refused(f"{message} (see --help)")
+
+
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+    """Options, and overrides `key.path=value`."""
+    parser = Parser(description="Ablation tables about attention masks.", allow_abbrev=False)
+    parser.add_argument("--list", action="store_true", help="name the experiments")
+    parser.add_argument("--experiment", metavar="NAME", help="fill the table of this experiment")
+    parser.add_argument("--scale", default="quick", help="smoke (seconds), quick (minutes; the default) or paper")
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1; the default is the scale's own number")
+    parser.add_argument("--workdir", type=Path, metavar="DIR", help="folder of the run; results/NAME by default")
+    parser.add_argument("--parallel", default="jit", help="jit (the default) or pmap, over all local devices")
+    parser.add_argument("--dry-run", action="store_true", help="parameters, memory, updates and time, without a run")
+    parser.add_argument("--report", type=Path, nargs="+", metavar="DIR", help="write and show the tables of these runs")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="settings other than the experiment's")
+    options = parser.parse_intermixed_args(arguments)
+    for name, choices in (("scale", experiments.SCALES), ("parallel", ("jit", "pmap"))):
+        if getattr(options, name) not in choices:
+            raise Refused(f"--{name} {getattr(options, name)}: {nearest(getattr(options, name), choices)}")
+    if options.seeds is not None and options.seeds < 1:
+        raise Refused(f"--seeds {options.seeds}: expected at least 1")
+    for text in options.overrides:
+        if "=" not in text:
+            raise Refused(f"{text!r}: expected an override such as training.epochs=2")
+    if not (options.list or options.report or options.experiment):
+        raise Refused("nothing to do: name one with --experiment NAME, or see --list and --help")
+    return options, dict(text.split("=", 1) for text in options.overrides)
+
+
+def show_list() -> int:
+    """One experiment a paragraph."""
+    for name in experiments.names_in(EXPERIMENTS):
+        page = experiments.find(name, EXPERIMENTS)
+        print(f"{name}: {page.title}\n    rows: {', '.join(page.rows)}")
+        for scale in experiments.SCALES:
+            print(f"    {scale}: {page.seeds[scale]} seed(s); {page.expected.get(scale, 'no expectation written down')}")
+    return 0
+
+
+def show_reports(directories: list[Path]) -> int:
+    """Write every report anew and print its table."""
+    from rich.console import Console
+
+    from flaxmask.reporting import report
+
+    for directory in directories:
+        if not (directory / "config.json").exists():
+            raise Refused(f"{directory} holds no run: expected a config.json there")
+        Console().print(report.write(directory).rich())
+    return 0
+
+
+def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    """Fill a table. Everything that can be refused is refused before jax starts."""
+    experiment = experiments.find(options.experiment, EXPERIMENTS)
+    configs = experiment.configs(options.scale, overrides)
+    workdir = options.workdir or Path("results") / experiment.name
+    seeds = options.seeds or experiment.seeds[options.scale]
+    table = experiments.Run(experiment, options.scale, seeds, workdir, configs, options.parallel)
+    if options.dry_run:
+        start_jax()
+        return show_estimates(table)
+    table.claim()
+    start_jax()
+    from flaxmask.cell import run_cell
+    from flaxmask.reporting import report
+
+    table.run(run_cell, finished=lambda line: report.write(workdir))
+    show_reports([workdir])
+    print(f"report: {workdir / 'report.html'}")
+    return 0
+
+
+def show_estimates(table: experiments.Run) -> int:
+    """What each row will take on this machine."""
+    from rich.console import Console
+
+    from flaxmask.cell import estimate
+    from flaxmask.reporting.table import Table
+
+    head = ("row", "parameters", "updates", "shapes", "step's memory (MiB)", "step (ms)", "time a seed (s)")
+    rows, total = [], 0.0
+    for row, config in table.configs.items():
+        found = estimate(config, table.parallel)
+        total += found["seconds"] * table.seeds
+        memory = found["peak_memory_bytes"] / 2**20
+        shown = (found["parameters"], found["updates"], found["shapes"], memory, found["step_milliseconds"], found["seconds"])
+        rows.append((row, *(f"{value:,.0f}" for value in shown)))
+    notes = (f"{table.seeds} seed(s): about {total / 60:.1f} minutes, evaluation not included",)
+    Console().print(Table(f"{table.experiment.name} at scale {table.scale}, dry run", head, tuple(rows), notes).rich())
+    return 0
+
+
+def start_jax():
+    """Import jax with programs kept between runs, so that the second start compiles nothing."""
+    import jax
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "flaxmask" / "jax"
+    jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(cache)))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def keep_memory():
+    """Start again with an allocator that keeps its pages, where that is glibc's.
+
+    A step on CPU asks for its temporaries anew each time; faulting their pages in took a third of the step.
+    """
+    if sys.platform != "linux" or "GLIBC_TUNABLES" in os.environ or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
+        return
+    os.environ["GLIBC_TUNABLES"] = MALLOC
+    os.execv(sys.executable, sys.orig_argv)
+
+
+if __name__ == "__main__":
+    if not {"--list", "--help", "-h"} & set(sys.argv):
+        keep_memory()
+    sys.exit(main(sys.argv[1:]))
