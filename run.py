@@ -1,7 +1,7 @@
 """The command line: list experiments, run one, show reports.
 
-    python run.py --list
-    python run.py --experiment padding --scale quick training.learning_rate=1e-3
+python run.py --list
+python run.py --experiment padding --scale quick training.learning_rate=1e-3
 """
 
 import argparse
@@ -70,7 +70,9 @@ def show_list() -> int:
         page = experiments.find(name, EXPERIMENTS)
         print(f"{name}: {page.title}\n    rows: {', '.join(page.rows)}")
         for scale in experiments.SCALES:
-            print(f"    {scale}: {page.seeds[scale]} seed(s); {page.expected.get(scale, 'no expectation written down')}")
+            print(
+                f"    {scale}: {page.seeds[scale]} seed(s); {page.expected.get(scale, 'no expectation written down')}"
+            )
     return 0
 
 
@@ -102,7 +104,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from flaxmask.cell import run_cell
     from flaxmask.reporting import report
 
-    table.run(run_cell, finished=lambda line: report.write(workdir))
+    table.run(run_cell, lambda: report.write(workdir))
     show_reports([workdir])
     print(f"report: {workdir / 'report.html'}")
     return 0
@@ -121,7 +123,14 @@ def show_estimates(table: experiments.Run) -> int:
         found = estimate(config, table.parallel)
         total += found["seconds"] * table.seeds
         memory = found["peak_memory_bytes"] / 2**20
-        shown = (found["parameters"], found["updates"], found["shapes"], memory, found["step_milliseconds"], found["seconds"])
+        shown = (
+            found["parameters"],
+            found["updates"],
+            found["shapes"],
+            memory,
+            found["step_milliseconds"],
+            found["seconds"],
+        )
         rows.append((row, *(f"{value:,.0f}" for value in shown)))
     notes = (f"{table.seeds} seed(s): about {total / 60:.1f} minutes, evaluation not included",)
     Console().print(Table(f"{table.experiment.name} at scale {table.scale}, dry run", head, tuple(rows), notes).rich())
@@ -143,7 +152,11 @@ def keep_memory():
 
     A step on CPU asks for its temporaries anew each time; faulting their pages in took a third of the step.
     """
-    if sys.platform != "linux" or "GLIBC_TUNABLES" in os.environ or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
+    if (
+        sys.platform != "linux"
+        or "GLIBC_TUNABLES" in os.environ
+        or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
+    ):
         return
     os.environ["GLIBC_TUNABLES"] = MALLOC
     os.execv(sys.executable, sys.orig_argv)

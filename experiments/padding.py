@@ -5,9 +5,7 @@ from flaxmask.experiment import Config, Experiment
 from flaxmask.models.config import TransformerConfig
 from flaxmask.training.config import TrainingConfig
 
-_SMALL = TransformerConfig(
-    d_model=128, d_ffn=256, heads=4, encoder_layers=2, decoder_layers=2, dropout=0.0
-)
+_SMALL = TransformerConfig(d_model=128, d_ffn=256, heads=4, encoder_layers=2, decoder_layers=2, dropout=0.0)
 
 EXPERIMENT = Experiment(
     name="padding",
@@ -15,7 +13,7 @@ EXPERIMENT = Experiment(
     rows={layout: {"data.layout": layout} for layout in ("static", "dynamic", "bucketed", "packed")},
     scales={
         "smoke": Config(
-            DataConfig(length=32, train_examples=512, batch_examples=64, evaluation_examples=64, shapes=2),
+            DataConfig(length=24, train_examples=256, batch_examples=32, evaluation_examples=64, shapes=2),
             TransformerConfig(d_model=32, d_ffn=64, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0),
         ),
         "quick": Config(
@@ -28,6 +26,12 @@ EXPERIMENT = Experiment(
             TransformerConfig(d_model=256, d_ffn=1024, heads=4, encoder_layers=4, decoder_layers=4, dropout=0.2),
             training=TrainingConfig(epochs=60, warmup_steps=4_000),
         ),
+    },
+    expected={
+        "smoke": "under 45 s on two cores; nothing is learnt",
+        "quick": "about 6 minutes on two cores; PER about 20 % in every row (100 % before training), "
+        "packed and bucketed over 3 times the real tokens a second of static",
+        "paper": "60 epochs of the whole corpus at 4+4 layers of width 256: an accelerator's work; not run yet",
     },
     columns=(
         "real_token_fraction",

@@ -3,13 +3,11 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jax import Array
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -23,7 +21,7 @@ from flaxmask.decoding.greedy import greedy
 from flaxmask.evaluation.error_rates import sequence_error_rate, symbol_error_rate
 from flaxmask.experiment import Config
 from flaxmask.models.transformer import Transformer
-from flaxmask.tokens import Batch, Tokens
+from flaxmask.tokens import Array, Batch, Tokens
 from flaxmask.training import loop
 from flaxmask.training.checkpoint import Checkpoints
 from flaxmask.training.loss import cross_entropy
@@ -42,7 +40,7 @@ class Setting:
     task: Task
     plan: Plan
     model: Transformer
-    update: Callable
+    update: functools.partial
 
     @classmethod
     def of(cls, config: Config, seed: int, devices: int) -> "Setting":
@@ -54,7 +52,7 @@ class Setting:
         model = Transformer(config.model, config.mask, *vocabularies)
         optimizer = make_optimizer(config.training, len(plan))
 
-        def apply(params: Any, batch: Batch, rng: Array) -> Array:
+        def apply(params: Any, batch: Batch, rng: Any) -> Any:
             return model.apply(params, batch, deterministic=False, rngs={"dropout": rng})
 
         update = functools.partial(
@@ -68,9 +66,14 @@ class Setting:
 
     def params(self) -> Any:
         """Initial parameters."""
-        batch = build_batch(self.task.train, self.plan[0])
-        one_row = jax.tree.map(lambda x: x[:1], batch)
-        return jax.jit(self.model.init)(jax.random.PRNGKey(self.seed), one_row)
+        return _init(self.model, jax.random.PRNGKey(self.seed))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(model: Transformer, rng: Any) -> Any:
+    """Parameters depend on no batch: one slot is enough, and one program for every layout."""
+    token = Tokens.of(np.ones((1, 1), np.int32))
+    return model.init(rng, Batch(token, token))
 
 
 def _task_only(data: DataConfig) -> DataConfig:
@@ -85,7 +88,6 @@ def run_cell(config: Config, seed: int, parallel: str, checkpoints: Path, label:
     setting = Setting.of(config, seed, len(step_devices))
     step = CompiledStep(setting.update, parallel, step_devices)
     state = setting.state()
-    untrained = evaluate(setting, state.params)
     iterator = batches(setting.task.train, setting.plan)
     with Checkpoints(checkpoints) as kept, _Bar(label, len(setting.plan)) as bar:
         every = config.training.checkpoint_every
@@ -101,7 +103,6 @@ def run_cell(config: Config, seed: int, parallel: str, checkpoints: Path, label:
         "real_tokens": progress.real_tokens,
         "train_seconds": progress.seconds,
         "truncated_examples": setting.task.train.truncated + setting.task.evaluation.truncated,
-        "untrained_per": untrained["per"],
         **evaluate(setting, state.params),
     }
 
@@ -135,7 +136,8 @@ def _evaluation_shapes(task: Task):
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _judge(model: Transformer, length: int, params: Any, batch: Batch) -> tuple[tuple[Array, Array], Array]:
     """Sums of the loss, and at most `length` tokens of greedy decoding a source."""
-    sums = cross_entropy(model.apply(params, batch), batch.labels, batch.weights)
+    logits: Any = model.apply(params, batch)
+    sums = cross_entropy(logits, batch.labels, batch.weights)
     return sums, decode(model, params, batch.source, length)
 
 
@@ -197,6 +199,4 @@ class _Bar:
         self._progress.stop()
 
     def show(self, progress: loop.Progress):
-        self._progress.update(
-            self._task, completed=progress.steps, loss=progress.loss, rate=progress.tokens_per_second
-        )
+        self._progress.update(self._task, completed=progress.steps, loss=progress.loss, rate=progress.tokens_per_second)

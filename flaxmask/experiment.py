@@ -140,12 +140,12 @@ class Run:
         wanted = [(row, seed) for seed in range(self.seeds) for row in self.configs]
         return [cell for cell in wanted if cell not in done]
 
-    def run(self, fill: Callable[..., dict[str, float]], finished: Callable[[dict[str, Any]], None]):
+    def run(self, fill: Callable[..., dict[str, float]], finished: Callable[[], Any]):
         """Fill every open cell and keep each as it comes.
 
         Args:
           fill: `flaxmask.cell.run_cell`.
-          finished: called with each new line.
+          finished: called after each cell.
         """
         for row, seed in self.cells():
             started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
@@ -161,7 +161,7 @@ class Run:
                 "provenance": provenance(started, time.perf_counter() - clock),
             }
             results.append(self.workdir, line)
-            finished(line)
+            finished()
 
 
 def provenance(started: datetime.datetime, seconds: float) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Overrides of a configuration by dotted keys, typed and with the nearest name where one is unknown."""
 
+import contextlib
 import dataclasses
 import difflib
+import io
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -62,12 +64,16 @@ def _read(kind: Any, text: str, key: str) -> Any:
     """A value of type `kind` from text, by tyro."""
     import tyro
 
+    silence = io.StringIO()  # tyro explains at length; here one line is wanted
     try:
-        return tyro.cli(kind, args=[text], console_outputs=False)
+        with contextlib.redirect_stderr(silence), contextlib.redirect_stdout(silence):
+            return tyro.cli(kind, args=[text])
     except SystemExit:
         pass
     choices = [str(choice) for choice in typing.get_args(kind)] if typing.get_origin(kind) is typing.Literal else []
-    expected = f"expected one of {', '.join(choices)}; {nearest(text, choices)}" if choices else f"expected {_name(kind)}"
+    expected = (
+        f"expected one of {', '.join(choices)}; {nearest(text, choices)}" if choices else f"expected {_name(kind)}"
+    )
     raise Refused(f"{key}={text}: {expected}")
 
 

@@ -9,6 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+Array = jax.Array | np.ndarray
+"""Batches are built by NumPy and computed on by jax; signatures take either."""
+
 Layout = Literal["any", "rows", "packed"]
 
 PADDING = 0
@@ -47,10 +50,10 @@ class Tokens:
         if self.layout not in get_args(Layout):
             raise ValueError(f"layout: expected one of {', '.join(get_args(Layout))}, got {self.layout!r}")
         shape = np.shape(self.ids)
-        for name in ("ids", "segments", "positions", "prefix"):
-            array = getattr(self, name)
-            if array is None and name == "prefix":
-                continue
+        arrays = {"ids": self.ids, "segments": self.segments, "positions": self.positions}
+        if self.prefix is not None:
+            arrays["prefix"] = self.prefix
+        for name, array in arrays.items():
             wanted = np.bool_ if name == "prefix" else np.int32
             found = getattr(array, "dtype", type(array).__name__)
             if np.shape(array) != shape or len(shape) != 2 or found != wanted:
@@ -141,8 +144,8 @@ class Batch:
       examples: int32 `[B, T]`, the id of the example that a slot belongs to; -1 on padding.
     """
 
-    source: Tokens | None = None
-    target: Tokens | None = None
+    source: Any = None
+    target: Any = None
     labels: Any = None
     weights: Any = None
     examples: Any = None

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jax import Array
 from jaxtyping import Float
 
 from flaxmask.attention.reference import reference
 from flaxmask.attention.xla import xla
 from flaxmask.masks import Mask
-from flaxmask.tokens import Tokens
+from flaxmask.tokens import Array, Tokens
 
 IMPLEMENTATIONS = {"xla": xla, "reference": reference}
 """In the order in which `implementation=None` prefers them."""
@@ -46,9 +45,13 @@ def dot_product_attention(
     Raises:
       ValueError: an argument does not fit; the message names it, its shape and what was expected.
     """
+    if not isinstance(mask, Mask):
+        raise TypeError(f"mask: expected a formula such as masks.causal & masks.segment, got {type(mask).__name__}")
     _check(query, key, value, query_tokens, key_tokens, dropout_rate, dropout_rng)
     if implementation not in (None, *IMPLEMENTATIONS):
-        raise ValueError(f"implementation: expected one of {', '.join(IMPLEMENTATIONS)} or None, got {implementation!r}")
+        raise ValueError(
+            f"implementation: expected one of {', '.join(IMPLEMENTATIONS)} or None, got {implementation!r}"
+        )
     if callable(bias):
         bias = bias(query_tokens, key_tokens)
     bias = _checked_bias(bias, (query.shape[0], query.shape[2], query.shape[1], key.shape[1]))
@@ -60,7 +63,9 @@ def dot_product_attention(
 def _check(query, key, value, query_tokens, key_tokens, dropout_rate, dropout_rng):
     for name, array in (("query", query), ("key", key), ("value", value)):
         if array.ndim != 4 or not jnp.issubdtype(array.dtype, jnp.floating):
-            raise ValueError(f"{name}: expected floats [batch, length, heads, size], got {array.dtype}{list(array.shape)}")
+            raise ValueError(
+                f"{name}: expected floats [batch, length, heads, size], got {array.dtype}{list(array.shape)}"
+            )
     batch, length, heads, size = query.shape
     if key.shape != value.shape or (key.shape[0], key.shape[3]) != (batch, size) or heads % key.shape[2]:
         raise ValueError(
@@ -86,5 +91,7 @@ def _checked_bias(bias, scores: tuple[int, int, int, int]):
         return None
     fits = bias.ndim == 4 and all(b in (1, s) for b, s in zip(bias.shape, scores, strict=True))
     if not fits or not jnp.issubdtype(bias.dtype, jnp.floating):
-        raise ValueError(f"bias: expected floats broadcastable to {list(scores)} with four axes, got {bias.dtype}{list(bias.shape)}")
+        raise ValueError(
+            f"bias: expected floats broadcastable to {list(scores)} with four axes, got {bias.dtype}{list(bias.shape)}"
+        )
     return bias.astype(jnp.float32)

@@ -4,12 +4,11 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import Array
 from jaxtyping import Float
 
 from flaxmask.attention.dispatch import dot_product_attention
 from flaxmask.masks import Mask
-from flaxmask.tokens import Tokens
+from flaxmask.tokens import Array, Tokens
 
 KeyValue = tuple[Array, Array]
 """Projected keys and values, each `[B, K, N, H]`: what a decoder's cache holds."""
@@ -69,7 +68,7 @@ class MultiHeadAttention(nn.Module):
         dtype = self.dtype or inputs.dtype
         kernel = jnp.concatenate([k.reshape(width, -1) for k in kernels], axis=1).astype(dtype)
         bias = jnp.concatenate([b.reshape(-1) for b in biases]).astype(dtype)
-        heads = inputs.astype(dtype).reshape(batch * length, width) @ kernel + bias
+        heads = inputs.astype(dtype).reshape(batch * length, width) @ kernel + bias[None]
         shape = (batch, length, self.num_heads, self.qkv_features // self.num_heads)
         return [part.reshape(shape) for part in jnp.split(heads, len(projections), axis=1)]
 
@@ -91,7 +90,7 @@ class MultiHeadAttention(nn.Module):
         query_tokens: Tokens,
         key_tokens: Tokens,
         deterministic: bool = True,
-    ) -> Float[Array, "B Q D"]:
+    ) -> Float[Array, "B Q F"]:
         """Attention of `inputs` over keys and values that are projected already."""
         (query,) = self._project(inputs, self.query)
         return self.attend_projected(query, memory, mask, query_tokens, key_tokens, deterministic)
@@ -104,7 +103,7 @@ class MultiHeadAttention(nn.Module):
         query_tokens: Tokens,
         key_tokens: Tokens,
         deterministic: bool = True,
-    ) -> Float[Array, "B Q D"]:
+    ) -> Float[Array, "B Q F"]:
         """Attention of projected queries over projected keys and values, and the output's projection."""
         rate = 0.0 if deterministic else self.dropout_rate
         out = dot_product_attention(
@@ -122,12 +121,12 @@ class MultiHeadAttention(nn.Module):
     def __call__(
         self,
         inputs_q: Float[Array, "B Q D"],
-        inputs_kv: Float[Array, "B K D"],
+        inputs_kv: Float[Array, "B K E"],
         mask: Mask,
         query_tokens: Tokens,
         key_tokens: Tokens,
         deterministic: bool = True,
-    ) -> Float[Array, "B Q D"]:
+    ) -> Float[Array, "B Q F"]:
         """Attention of `inputs_q` over `inputs_kv`."""
         if inputs_q is inputs_kv:
             query, key_value = self.project_self(inputs_q)

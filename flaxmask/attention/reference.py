@@ -2,10 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 from jaxtyping import Bool, Float
 
 from flaxmask.attention.dropout import dropout
+from flaxmask.tokens import Array
 
 
 def reference(

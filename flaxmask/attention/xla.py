@@ -2,10 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 from jaxtyping import Bool, Float
 
 from flaxmask.attention.dropout import dropout
+from flaxmask.tokens import Array
 
 
 def xla(
@@ -37,5 +37,5 @@ def xla(
     weights = weights.reshape(batch, key.shape[1], groups, length, key.shape[2])
     out = jnp.einsum("BMGQK,BMKH->BMGQH", weights, value)
     out = out.reshape(batch, heads, length, size).transpose(0, 2, 1, 3)
-    sees = visible.any(axis=-1)[:, 0, :, None, None]
+    sees = jnp.any(visible, axis=-1)[:, 0, :, None, None]
     return jnp.where(sees, out, jnp.zeros((), out.dtype))

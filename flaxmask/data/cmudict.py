@@ -39,9 +39,7 @@ class Cmudict(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             description="North American English words and pronunciations in ARPAbet with stress digits.",
-            features=tfds.features.FeaturesDict(
-                {"word": tfds.features.Text(), "pronunciation": tfds.features.Text()}
-            ),
+            features=tfds.features.FeaturesDict({"word": tfds.features.Text(), "pronunciation": tfds.features.Text()}),
             supervised_keys=("word", "pronunciation"),
             homepage="http://www.speech.cs.cmu.edu/cgi-bin/cmudict",
             license="BSD-2-Clause; Copyright (C) 1993-2015 Carnegie Mellon University",

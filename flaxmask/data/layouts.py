@@ -147,7 +147,9 @@ class Packed:
 
     def _pack(self, ids: Sequence[int], lengths: list[list[int]]) -> list[list[int]]:
         """Best-fit decreasing with two capacities; room is counted in fractions of a row."""
-        by_length = sorted(range(len(ids)), key=lambda i: -max(lengths[i][0] / self.source, lengths[i][1] / self.target))
+        by_length = sorted(
+            range(len(ids)), key=lambda i: -max(lengths[i][0] / self.source, lengths[i][1] / self.target)
+        )
         rows: list[list[int]] = []
         room: list[tuple[int, int]] = []
         for i in by_length:
@@ -190,7 +192,9 @@ def make_layout(config: DataConfig, lengths: np.ndarray, devices: int = 1) -> La
         slots = np.array(sides).sum(axis=1)
         # In slots, so that an update holds `batch_examples` on average, as in the other layouts.
         budget = config.batch_examples * slots[smallest_fit(lengths, sides)].mean()
-        shapes = [Shape(round_up(max(round(budget / n), 1), devices), *side) for n, side in zip(slots, sides, strict=True)]
+        shapes = [
+            Shape(round_up(max(round(budget / n), 1), devices), *side) for n, side in zip(slots, sides, strict=True)
+        ]
         return Bucketed(config.window * config.batch_examples, tuple(shapes))
     return _make_packed(config, lengths, (source, target), devices)
 
@@ -212,7 +216,7 @@ def choose_shapes(lengths: np.ndarray, most: int) -> list[tuple[int, int]]:
     cells, counts = np.unique(lengths, axis=0, return_counts=True)
     sides = [np.unique(np.quantile(side, np.linspace(0, 1, 48), method="higher")) for side in lengths.T]
     candidates = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
-    holds = (cells[:, None] <= candidates[None]).all(axis=-1)
+    holds = np.all(cells[:, None] <= candidates[None], axis=-1)
     slots = candidates.sum(axis=1)
     chosen = [int(slots.argmax())]
     cost = np.full(len(cells), slots.max())
@@ -233,9 +237,9 @@ def smallest_fit(lengths: np.ndarray, sides: Sequence[tuple[int, int]]) -> np.nd
       ValueError: an example that fits into none.
     """
     slots = np.array(sides).sum(axis=1)
-    holds = (lengths[:, None, :] <= np.array(sides)[None]).all(axis=-1)
-    if not holds.any(axis=1).all():
-        example = int(holds.any(axis=1).argmin())
+    holds = np.all(lengths[:, None, :] <= np.array(sides)[None], axis=-1)
+    if not np.any(holds, axis=1).all():
+        example = int(np.any(holds, axis=1).argmin())
         raise ValueError(f"example {example}: lengths {lengths[example].tolist()} fit into none of {list(sides)}")
     return np.where(holds, slots, slots.max() + 1).argmin(axis=1)
 

@@ -35,6 +35,8 @@ class Plan:
         return self.epochs * self.updates_per_epoch
 
     def __getitem__(self, index: int) -> Placement:
+        if not 0 <= index < len(self):
+            raise IndexError(f"update {index} of {len(self)}")
         epoch, place = divmod(int(index), self.updates_per_epoch)
         return self._epoch(epoch)[place]
 

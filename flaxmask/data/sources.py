@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -17,9 +18,9 @@ def read_split(name: str, split: str, most: int | None = None) -> list[dict[str,
     Data sets lie in `$TFDS_DATA_DIR`, or in `~/tensorflow_datasets`.
     """
     with _quiet():
-        builder = BUILDERS[name](file_format="array_record")
+        builder: Any = BUILDERS[name](file_format="array_record")
         builder.download_and_prepare()
-        source = builder.as_data_source(split=split)
+        source = builder.as_data_source(split)
         count = len(source) if most is None else min(most, len(source))
         examples = source.__getitems__(range(count))
     return [{key: value.decode() for key, value in example.items()} for example in examples]

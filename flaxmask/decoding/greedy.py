@@ -5,10 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 from jaxtyping import Int
 
-from flaxmask.tokens import Tokens
+from flaxmask.tokens import Array, Tokens
 
 Step = Callable[[Any, Tokens], tuple[Array, Any]]
 

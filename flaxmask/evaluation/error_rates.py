@@ -10,8 +10,8 @@ def symbol_error_rate(hypotheses: Sequence[str], references: Sequence[Sequence[s
 
     Symbols are separated by spaces. Of references equally close the first counts. Over phonemes: PER.
 
-    >>> symbol_error_rate(["K AE T", "D AO G"], [["K AE T"], ["D AA G Z", "D AA G"]])
-    16.666666666666664
+    >>> symbol_error_rate(["K AE T", "D AO"], [["K AE T"], ["D AA G Z", "D AO G Z"]])
+    28.571428571428573
     """
     edits = symbols = 0
     for hypothesis, texts in _pairs(hypotheses, references):

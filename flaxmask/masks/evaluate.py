@@ -1,12 +1,14 @@
 """Formulas to boolean arrays, with the mask builders of `flax.linen`."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import Array
 from jaxtyping import Bool
 
 from flaxmask.masks.formula import And, Causal, Full, Mask, Not, Or, Padding, Prefix, Segment, Window
-from flaxmask.tokens import EMPTY, Tokens
+from flaxmask.tokens import EMPTY, Array, Tokens
 
 
 def evaluate(mask: Mask, query: Tokens, key: Tokens) -> Bool[Array, "B 1 Q K"]:
@@ -26,7 +28,7 @@ def evaluate(mask: Mask, query: Tokens, key: Tokens) -> Bool[Array, "B 1 Q K"]:
     return visible
 
 
-def _pairs(query: Array, key: Array, function) -> Bool[Array, "B 1 Q K"]:
+def _pairs(query: Array, key: Array, function: Callable) -> Bool[Array, "B 1 Q K"]:
     return nn.make_attention_mask(query, key, function, dtype=bool)
 
 
@@ -50,7 +52,8 @@ def _evaluate(mask: Mask, query: Tokens, key: Tokens) -> Bool[Array, "B 1 Q K"]:
         case Not(term):
             return ~_evaluate(term, query, key)
         case And(terms):
-            return nn.combine_masks(*_joined(terms, query, key), dtype=jnp.bool_)
+            joined: Any = nn.combine_masks(*_joined(terms, query, key), dtype=jnp.bool_)
+            return joined
         case Or(terms):
             visible = _evaluate(terms[0], query, key)
             for term in terms[1:]:

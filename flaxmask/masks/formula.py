@@ -10,10 +10,9 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jax import Array
     from jaxtyping import Bool
 
-    from flaxmask.tokens import Tokens
+    from flaxmask.tokens import Array, Tokens
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -1,20 +1,28 @@
 """From text to formula: the inverse of `str`. A small grammar, read by hand; nothing is ever evaluated.
 
-    or    = and { "|" and }
-    and   = not { "&" not }
-    not   = "~" not | "(" or ")" | name [ "(" [ integer { "," integer } ] ")" ]
+or    = and { "|" and }
+and   = not { "&" not }
+not   = "~" not | "(" or ")" | name [ "(" [ integer { "," integer } ] ")" ]
 """
 
 import dataclasses
 import difflib
 import re
+from typing import NoReturn
 
 from flaxmask.masks import formula
 from flaxmask.masks.formula import Mask
 
 PRIMITIVES: dict[str, type[Mask]] = {
     kind.__name__.lower(): kind
-    for kind in (formula.Full, formula.Padding, formula.Causal, formula.Segment, formula.Prefix, formula.Window)
+    for kind in (
+        formula.Full,
+        formula.Padding,
+        formula.Causal,
+        formula.Segment,
+        formula.Prefix,
+        formula.Window,
+    )
 }
 
 _TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<number>-?\d+)|(?P<sign>[&|~(),]))")
@@ -53,8 +61,9 @@ class _Reader:
             self.kind, self.value = str(match.lastgroup), match[str(match.lastgroup)]
             self.next += match.end()
 
-    def fail(self, message: str):
-        raise ValueError(f"mask {self.text!r}, character {self.start + 1}: {message}")
+    def fail(self, message: str, start: int | None = None) -> NoReturn:
+        place = (self.start if start is None else start) + 1
+        raise ValueError(f"mask {self.text!r}, character {place}: {message}")
 
     def take(self, sign: str) -> bool:
         """Consume `sign` if it is next."""
@@ -101,13 +110,12 @@ class _Reader:
         kind = PRIMITIVES[name]
         fields = dataclasses.fields(kind)
         needed = sum(f.default is dataclasses.MISSING for f in fields)
-        self.start = start
         if (arguments is None) != (not fields) or not needed <= len(arguments or ()) <= len(fields):
-            self.fail(f"{name} takes {_signature(kind)}")
+            self.fail(f"{name} takes {_signature(kind)}", start)
         try:
             return kind(*(arguments or ()))
         except ValueError as error:
-            return self.fail(str(error))
+            self.fail(str(error), start)
 
     def arguments(self) -> list[int]:
         numbers = []

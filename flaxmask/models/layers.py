@@ -1,29 +1,31 @@
 """The parts that a Transformer is stacked from."""
 
+from typing import Any, NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Float, Int
 
 from flaxmask.attention import KeyValue, MultiHeadAttention
 from flaxmask.masks import Mask
 from flaxmask.models.config import TransformerConfig
-from flaxmask.tokens import PADDING, Tokens
+from flaxmask.tokens import PADDING, Array, Tokens
 
 
 def sinusoid(positions: Int[Array, "B T"], d_model: int) -> Float[Array, "B T D"]:
     """Sines, then cosines, of wavelengths 2π to 10000·2π (Vaswani et al. 2017, section 3.5)."""
     pairs = -(-d_model // 2)
     frequencies = jnp.asarray(10_000.0 ** (-np.arange(pairs) / max(pairs - 1, 1)), jnp.float32)
-    angles = positions[..., None].astype(jnp.float32) * frequencies
+    angles = positions[..., None].astype(jnp.float32) * frequencies[None, None]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)[..., :d_model]
 
 
 class Embedder(nn.Module):
     """Token embedding and, through the same matrix, logits. The pad's logit is -inf: it is never predicted,
-    and its row gets no gradient from there."""
+    and its row gets no gradient from there.
+    """
 
     vocabulary: int
     d_model: int
@@ -45,7 +47,7 @@ class Embedder(nn.Module):
 def hide_pad(logits: Float[Array, "B T V"]) -> Float[Array, "B T V"]:
     """Logits in float32, the pad's (id 0) at -inf."""
     pad = jnp.arange(logits.shape[-1]) == PADDING
-    return jnp.where(pad, -jnp.inf, logits.astype(jnp.float32))
+    return jnp.where(pad[None, None], -jnp.inf, logits.astype(jnp.float32))
 
 
 class Positions(nn.Module):
@@ -63,8 +65,38 @@ class Positions(nn.Module):
             return x + sinusoid(tokens.positions, config.d_model).astype(x.dtype)
         shape = (config.max_positions, config.d_model)
         table = self.param("table", nn.initializers.normal(0.02), shape)
-        # A position past the table gives NaN, not the last row once more.
-        return x + jnp.take(table, tokens.positions, axis=0, mode="fill").astype(x.dtype)
+        # A position past the table gives NaN, not the last row once more; padding's means nothing, and a NaN
+        # there would reach everybody, since 0 · NaN is NaN.
+        positions = jnp.where(tokens.real, tokens.positions, 0)
+        return x + jnp.take(table, positions, axis=0, mode="fill").astype(x.dtype)
+
+
+class Memory(NamedTuple):
+    """What a layer's cross-attention reads.
+
+    Attributes:
+      key_value: of the encoder's output, from `Layer.project_memory`.
+      tokens: the source's.
+      mask: who may read what of it.
+    """
+
+    key_value: KeyValue
+    tokens: Tokens
+    mask: Mask
+
+
+class Slots(NamedTuple):
+    """A layer's share of a decoder's cache.
+
+    Attributes:
+      key_value: of all slots, `[B, L, N, H]`.
+      tokens: of all slots, those about to be written included.
+      start: the first slot to be written.
+    """
+
+    key_value: KeyValue
+    tokens: Tokens
+    start: Any
 
 
 class Layer(nn.Module):
@@ -106,11 +138,9 @@ class Layer(nn.Module):
         x: Float[Array, "B T D"],
         tokens: Tokens,
         mask: Mask,
-        memory: KeyValue | None = None,
-        memory_tokens: Tokens | None = None,
-        memory_mask: Mask | None = None,
+        memory: Memory | None = None,
         deterministic: bool = True,
-        cache: tuple[KeyValue, Tokens, Array] | None = None,
+        cache: Slots | None = None,
     ) -> tuple[Float[Array, "B T D"], KeyValue]:
         """One layer.
 
@@ -118,12 +148,9 @@ class Layer(nn.Module):
           x: the residual stream.
           tokens: of the positions in `x`.
           mask: of the self-attention.
-          memory: the encoder's keys and values, from `project_memory`.
-          memory_tokens: of the positions in `memory`.
-          memory_mask: of the cross-attention.
+          memory: what the cross-attention reads; None where there is none.
           deterministic: whether dropout is off.
-          cache: keys and values of the slots so far, the `Tokens` of all slots (these in `x` included) and the
-            slot at which those of `x` are written; None attends within `x` alone.
+          cache: the slots that `x` is written to and attends to; None attends within `x` alone.
 
         Returns:
           The residual stream, and the keys and values attended to (the updated cache).
@@ -132,13 +159,12 @@ class Layer(nn.Module):
         query, key_value = self.self_attention.project_self(y)
         key_tokens = tokens
         if cache is not None:
-            slots, key_tokens, start = cache
-            key_value = _write(slots, key_value, start)
+            key_value, key_tokens = _write(cache, key_value), cache.tokens
         out = self.self_attention.attend_projected(query, key_value, mask, tokens, key_tokens, deterministic)
         x = self._after(self.self_norm, x, out, deterministic)
-        if self.cross:
+        if memory is not None:
             y = self._before(self.cross_norm, x)
-            out = self.cross_attention.attend(y, memory, memory_mask, tokens, memory_tokens, deterministic)
+            out = self.cross_attention.attend(y, memory.key_value, memory.mask, tokens, memory.tokens, deterministic)
             x = self._after(self.cross_norm, x, out, deterministic)
         y = self._before(self.ffn_norm, x)
         out = self.contract(nn.relu(self.expand(y)))
@@ -149,7 +175,7 @@ class Layer(nn.Module):
         return self.cross_attention.project_memory(encoded)
 
 
-def _write(slots: KeyValue, new: KeyValue, start: Array) -> KeyValue:
-    """The cache with `new` at the slots from `start` on."""
-    put = lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), start, axis=1)
-    return put(slots[0], new[0]), put(slots[1], new[1])
+def _write(slots: Slots, new: KeyValue) -> KeyValue:
+    """Keys and values of the slots with `new` at those from `start` on."""
+    put = lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), slots.start, axis=1)
+    return put(slots.key_value[0], new[0]), put(slots.key_value[1], new[1])

@@ -1,27 +1,19 @@
 """The Transformer encoder-decoder (system D of the sources; Vaswani et al. 2017)."""
 
-import dataclasses
-import functools
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array
 from jaxtyping import Float
 
 from flaxmask.attention import KeyValue
 from flaxmask.models.config import MaskConfig, TransformerConfig
-from flaxmask.models.layers import Embedder, Layer, Positions, hide_pad
-from flaxmask.tokens import Batch, Tokens
+from flaxmask.models.layers import Embedder, Layer, Memory, Positions, Slots, hide_pad
+from flaxmask.tokens import Array, Batch, Tokens
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["tokens", "filled", "layers", "memory", "source"],
-    meta_fields=[],
-)
-@dataclasses.dataclass(frozen=True)
-class Cache:
+class Cache(NamedTuple):
     """A decoder between two steps: keys, values and their `Tokens`. Empty slots are never visible.
 
     Attributes:
@@ -79,15 +71,8 @@ class Transformer(nn.Module):
         encoded = self.encode(batch.source, deterministic)
         x = self._embed_target(batch.target, deterministic)
         for layer in self.decoder:
-            x, _ = layer(
-                x,
-                batch.target,
-                self.masks.formula("decoder"),
-                layer.project_memory(encoded),
-                batch.source,
-                self.masks.formula("cross"),
-                deterministic,
-            )
+            memory = self._memory(layer.project_memory(encoded), batch.source)
+            x, _ = layer(x, batch.target, self.masks.formula("decoder"), memory, deterministic)
         return self._logits(x)
 
     def encode(self, source: Tokens, deterministic: bool = True) -> Float[Array, "B S D"]:
@@ -123,18 +108,15 @@ class Transformer(nn.Module):
         x = self._embed_target(tokens, True)
         layers = []
         for layer, key_value, memory in zip(self.decoder, cache.layers, cache.memory, strict=True):
-            x, written = layer(
-                x,
-                tokens,
-                self.masks.formula("decoder"),
-                memory,
-                cache.source,
-                self.masks.formula("cross"),
-                cache=(key_value, cached, cache.filled),
-            )
+            slots = Slots(key_value, cached, cache.filled)
+            read = self._memory(memory, cache.source)
+            x, written = layer(x, tokens, self.masks.formula("decoder"), read, cache=slots)
             layers.append(written)
         filled = cache.filled + tokens.shape[1]
         return self._logits(x), Cache(cached, filled, tuple(layers), cache.memory, cache.source)
+
+    def _memory(self, key_value: KeyValue, source: Tokens) -> Memory:
+        return Memory(key_value, source, self.masks.formula("cross"))
 
     def _embed_target(self, target: Tokens, deterministic: bool) -> Float[Array, "B T D"]:
         x = self.target_positions(self.target_embedder(target.ids), target)

@@ -27,19 +27,18 @@ class Metric:
 
 
 METRICS = {
-    "real_token_fraction": Metric("real tokens", "of all slots", 3, "high"),
-    "real_tokens_per_second": Metric("throughput", "real tokens/s", 0, "high", measured=True),
+    "real_token_fraction": Metric("real tokens", "of slots", 3, "high"),
+    "real_tokens_per_second": Metric("real tokens", "per s", 0, "high", measured=True),
     "step_milliseconds": Metric("step", "ms", 1, "low", measured=True),
-    "compile_count": Metric("compilations", "", 0, "low", measured=True),
-    "compile_seconds": Metric("compiling", "s", 1, "low", measured=True),
-    "peak_memory_bytes": Metric("step's memory", "MiB", 0, "low", 2.0**-20, measured=True),
+    "compile_count": Metric("shapes", "compiled", 0, "low", measured=True),
+    "compile_seconds": Metric("compile", "s", 1, "low", measured=True),
+    "peak_memory_bytes": Metric("memory", "MiB", 0, "low", 2.0**-20, measured=True),
     "updates": Metric("updates"),
     "real_tokens": Metric("real tokens seen", "M", 2, scale=1e-6),
     "train_seconds": Metric("training", "s", 0, "low", measured=True),
-    "loss": Metric("loss", "nats/token", 3, "low"),
+    "loss": Metric("loss", "nats", 3, "low"),
     "per": Metric("PER", "%", 1, "low"),
     "wer": Metric("WER", "%", 1, "low"),
-    "untrained_per": Metric("PER untrained", "%", 1),
     "truncated_examples": Metric("truncated", "examples"),
 }
 

@@ -12,8 +12,11 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse }} th, td {{ padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ccc }}
-th:first-child, td:first-child {{ text-align: left }} img {{ max-width: 100% }} pre {{ overflow: auto; background: #f6f6f6; padding: 1rem }}
+table {{ border-collapse: collapse }}
+th, td {{ padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ccc }}
+th:first-child, td:first-child {{ text-align: left }}
+img {{ max-width: 100% }}
+pre {{ overflow: auto; background: #f6f6f6; padding: 1rem }}
 </style></head><body>
 <h1>{title}</h1>
 <table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>

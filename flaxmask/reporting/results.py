@@ -22,7 +22,9 @@ def read(directory: Path) -> list[dict[str, Any]]:
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not readable ({error.msg}); remove the line to compute it anew") from error
+            raise ValueError(
+                f"{path}, line {number}: not readable ({error.msg}); remove the line to compute it anew"
+            ) from error
     return lines
 
 

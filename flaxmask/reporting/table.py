@@ -8,7 +8,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from flaxmask.reporting.metrics import METRICS
 
@@ -50,9 +52,13 @@ class Table:
 
     def rich(self) -> RichTable:
         """For the terminal."""
-        table = RichTable(title=self.title, caption="\n".join(self.notes), caption_justify="left")
+        notes = Text("\n".join(self.notes), style="dim")
+        table = RichTable(
+            title=self.title, caption=notes, caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        )
         for i, name in enumerate(self.head):
-            table.add_column(name, justify="left" if i == 0 else "right")
+            heading = name.replace(" (", "\n(")
+            table.add_column(heading, justify="left" if i == 0 else "right", overflow="fold")
         for row in self.rows:
             table.add_row(*row)
         return table
@@ -110,7 +116,8 @@ def _notes(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[
     versions = ", ".join(f"{name} {origin['versions'][name]}" for name in ("python", "jax", "flax"))
     spread = "mean ± standard deviation over" if len(seeds) > 1 else "one run, no spread:"
     return [
-        f"scale {settings['scale']}; {spread} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; {settings['parallel']}",
+        f"scale {settings['scale']}; {settings['parallel']}; "
+        f"{spread} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
         f"{len(origin['devices'])} device(s): {origin['devices'][0]}; {versions}",
         f"commit {origin['git'][:12] or 'unknown'}{' with changes' if origin['dirty'] else ''}; `{origin['command']}`",
     ]
@@ -118,6 +125,13 @@ def _notes(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[
 
 def _latex(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
-    for plain, escaped in (("\\", r"\textbackslash{}"), ("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"), ("$", r"\$")):
+    for plain, escaped in (
+        ("\\", r"\textbackslash{}"),
+        ("&", r"\&"),
+        ("%", r"\%"),
+        ("_", r"\_"),
+        ("#", r"\#"),
+        ("$", r"\$"),
+    ):
         text = text.replace(plain, escaped)
     return text.replace("±", r"$\pm$").replace("–", "--")

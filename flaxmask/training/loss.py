@@ -2,10 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 from jaxtyping import Float, Int
 
-from flaxmask.tokens import PADDING
+from flaxmask.tokens import PADDING, Array
 
 
 def cross_entropy(
@@ -26,7 +25,7 @@ def cross_entropy(
     chosen = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
     loss = normalizer - jnp.where(real, chosen, 0.0)
     if label_smoothing:
-        predicted = jnp.arange(logits.shape[-1]) != PADDING
+        predicted = (jnp.arange(logits.shape[-1]) != PADDING)[None, None]
         mean = jnp.sum(jnp.where(predicted, logits, 0.0), axis=-1) / jnp.sum(predicted)
         loss = loss - label_smoothing * (mean - jnp.where(real, chosen, 0.0))
     return jnp.sum(loss * weights), jnp.sum(weights)

@@ -13,7 +13,7 @@ def make_schedule(config: TrainingConfig, steps: int) -> optax.Schedule:
         after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
     elif config.schedule == "inverse_sqrt":
         since = max(warmup, 1)
-        after = lambda step: peak * jnp.sqrt(since / (step + since))
+        after = lambda step: peak * jnp.sqrt(since / jnp.maximum(step + since, 1))
     else:
         after = optax.constant_schedule(peak)
     if warmup == 0:

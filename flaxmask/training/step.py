@@ -1,31 +1,25 @@
 """One update, as a pure function, and its compiled forms over several devices."""
 
-import dataclasses
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import jax_utils
-from jax import Array
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from flaxmask.tokens import Batch
+from flaxmask.tokens import Array, Batch
 from flaxmask.training.loss import cross_entropy
 
-Apply = Callable[[Any, Batch, Array], Array]
+Apply = Callable[[Any, Batch, Array], Any]
 """Parameters, a batch and a dropout key to logits `[B, T, V]`."""
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["step", "params", "opt_state", "rng"], meta_fields=[]
-)
-@dataclasses.dataclass(frozen=True)
-class TrainState:
+class TrainState(NamedTuple):
     """All that an update reads and writes.
 
     Attributes:
@@ -124,7 +118,7 @@ class CompiledStep:
 
     def fetch(self, state: TrainState) -> TrainState:
         """The state as one copy."""
-        return jax_utils.unreplicate(state) if self._parallel == "pmap" else state
+        return jax.tree.map(lambda x: x[0], state) if self._parallel == "pmap" else state
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         """One update of a placed state by a batch of NumPy arrays."""

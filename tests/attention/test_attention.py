@@ -1,0 +1,174 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flaxmask import Tokens, attention, masks
+from tests.masks.test_evaluate import oracle
+from tests.masks.test_formula import formulas
+from tests.toy import random_tokens
+
+IMPLEMENTATIONS = sorted(attention.IMPLEMENTATIONS)
+
+
+def inputs(rng, queries=3, keys=4, heads=4, key_heads=2, size=8, batch=2, dtype=np.float32):
+    """Query, key, value and their Tokens."""
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), dtype)
+    arrays = (
+        draw(batch, queries, heads, size),
+        draw(batch, keys, key_heads, size),
+        draw(batch, keys, key_heads, size),
+    )
+    return arrays, (random_tokens(rng, batch, queries), random_tokens(rng, batch, keys))
+
+
+def by_loops(query, key, value, seen, bias=None):
+    """Attention in float64, row by row, over the visible keys alone."""
+    query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
+    out = np.zeros_like(query)
+    groups = query.shape[2] // key.shape[2]
+    for b, q, n in np.ndindex(query.shape[:3]):
+        keys = np.flatnonzero(seen[b, 0, q])
+        if not len(keys):
+            continue
+        scores = key[b, keys, n // groups] @ query[b, q, n] / np.sqrt(query.shape[-1])
+        if bias is not None:
+            scores = scores + np.broadcast_to(bias, (*query.shape[:1], query.shape[2], *seen.shape[2:]))[b, n, q, keys]
+        weights = np.exp(scores - scores.max())
+        out[b, q, n] = weights @ value[b, keys, n // groups] / weights.sum()
+    return out
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@settings(max_examples=40, deadline=None)
+@given(mask=formulas(), seed=st.integers(0, 2**32 - 1), biased=st.booleans())
+def test_every_implementation_is_attention_over_the_visible_keys(implementation, mask, seed, biased):
+    rng = np.random.default_rng(seed)
+    arrays, tokens = inputs(rng)
+    bias = jnp.asarray(rng.normal(size=(1, 4, 3, 4)), jnp.float32) if biased else None
+    out = attention.dot_product_attention(*arrays, mask, *tokens, bias=bias, implementation=implementation)
+    np.testing.assert_allclose(out, by_loops(*arrays, oracle(mask, *tokens), bias), atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_query_that_sees_nothing_gives_zeros_and_zero_gradients(implementation, dtype, rng):
+    arrays, (query, key) = inputs(rng, dtype=dtype)
+    segments = np.array(query.segments)
+    segments[0, 1] = 0  # sees nothing under `segment`
+    query = Tokens(query.ids, segments, query.positions)
+
+    def row(*arrays):
+        out = attention.dot_product_attention(*arrays, masks.segment, query, key, implementation=implementation)
+        assert out.dtype == dtype
+        return jnp.sum(out[0, 1].astype(jnp.float32) ** 2 + out[0, 1]), out[0, 1]
+
+    (_, out), gradients = jax.value_and_grad(row, (0, 1, 2), has_aux=True)(*arrays)
+    assert not out.any()
+    for gradient in gradients:
+        assert jnp.isfinite(gradient).all()
+        assert not gradient.any()
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_gradients_are_finite_and_agree_beside_empty_rows(implementation, rng):
+    arrays, (query, key) = inputs(rng)
+    key = Tokens(key.ids, np.array([[0, 0, 0, 0], [1, 2, 0, 3]], np.int32), key.positions)
+
+    def loss(implementation, *arrays):
+        out = attention.dot_product_attention(*arrays, masks.segment, query, key, implementation=implementation)
+        return jnp.sum(out**2)
+
+    ours = jax.grad(loss, (1, 2, 3))(implementation, *arrays)
+    for gradient, wanted in zip(ours, jax.grad(loss, (1, 2, 3))("reference", *arrays), strict=True):
+        np.testing.assert_allclose(gradient, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_a_hidden_key_moves_nothing_not_even_the_last_bit(implementation, rng):
+    (query, key, value), tokens = inputs(rng)
+    seen = oracle(masks.segment, *tokens)
+    call = lambda k, v: attention.dot_product_attention(
+        query, k, v, masks.segment, *tokens, implementation=implementation
+    )
+    before = call(key, value)
+    for k in range(key.shape[1]):
+        after = call(key.at[:, k].set(99.0), value.at[:, k].set(99.0))
+        hidden = ~seen[:, 0, :, k]
+        np.testing.assert_array_equal(np.asarray(after)[hidden], np.asarray(before)[hidden])
+        assert (np.asarray(after) != np.asarray(before))[~hidden].any() == (~hidden).any()
+
+
+def test_bf16_stays_near_f32(rng):
+    arrays, tokens = inputs(rng)
+    wanted = attention.dot_product_attention(*arrays, masks.padding, *tokens)
+    low = [x.astype(jnp.bfloat16) for x in arrays]
+    np.testing.assert_allclose(attention.dot_product_attention(*low, masks.padding, *tokens), wanted, atol=2e-2)
+
+
+def test_a_bias_may_be_a_function_of_the_tokens(rng):
+    arrays, tokens = inputs(rng)
+    slope = lambda query, key: (
+        -0.5 * jnp.abs(query.positions[:, None, :, None] - key.positions[:, None, None, :]).astype(jnp.float32)
+    )
+    called = attention.dot_product_attention(*arrays, masks.full, *tokens, bias=slope)
+    given_ = attention.dot_product_attention(*arrays, masks.full, *tokens, bias=slope(*tokens))
+    np.testing.assert_array_equal(called, given_)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_dropout_drops_its_share_and_keeps_the_mean(implementation):
+    tokens = Tokens.of(np.ones((64, 8), int))
+    ones = jnp.ones((64, 8, 2, 4))
+    out = attention.dot_product_attention(
+        ones, ones, ones, masks.segment, tokens, tokens,
+        implementation=implementation, dropout_rate=0.25, dropout_rng=jax.random.PRNGKey(0),
+    )  # fmt: skip
+    kept = np.asarray(out[..., 0]) * 8 * 0.75  # how many of the 8 equal weights were kept
+    np.testing.assert_allclose(kept, np.round(kept), atol=1e-4)
+    assert abs(kept.mean() - 6) < 0.15
+    assert abs(kept.var() - 8 * 0.25 * 0.75) < 0.3
+
+
+SHAPE = jnp.ones((2, 3, 4, 8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"query": SHAPE[0]},
+            r"query: expected floats \[batch, length, heads, size\], got float32\[3, 4, 8\]",
+        ),
+        ({"query": SHAPE.astype(int)}, "query: expected floats .* got int32"),
+        ({"key": SHAPE[:, :, :3], "value": SHAPE[:, :, :3]}, "key and value: expected .* a divisor of 4"),
+        ({"value": SHAPE[:, :2]}, "key and value"),
+        (
+            {"query_tokens": Tokens.of(np.ones((2, 2), int))},
+            r"query_tokens: expected Tokens \[2, 3\], got \[2, 2\]",
+        ),
+        (
+            {"key_tokens": Tokens.of(np.ones((1, 3), int))},
+            r"key_tokens: expected Tokens \[2, 3\], got \[1, 3\]",
+        ),
+        (
+            {"bias": jnp.ones((2, 3, 3))},
+            r"bias: expected floats broadcastable to \[2, 4, 3, 3\] with four axes",
+        ),
+        ({"bias": jnp.ones((2, 1, 3, 3), int)}, "bias: expected floats"),
+        ({"implementation": "flash"}, "implementation: expected one of .*, got 'flash'"),
+        ({"dropout_rate": 1.0}, "dropout_rate: expected 0 ≤ rate < 1"),
+        ({"dropout_rate": 0.1}, "dropout_rng: expected a key where dropout_rate is 0.1, got None"),
+        ({"mask": jnp.ones((2, 1, 3, 3))}, "mask: expected a formula"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes, message):
+    tokens = Tokens.of(np.ones((2, 3), int))
+    names = ("query", "key", "value", "mask", "query_tokens", "key_tokens")
+    arguments = dict(zip(names, (SHAPE, SHAPE, SHAPE, masks.full, tokens, tokens), strict=True)) | changes
+    positional = [arguments.pop(name) for name in names]
+    # Unwrapped, since in these tests the shape checker would speak first.
+    with pytest.raises((ValueError, TypeError), match=message):
+        attention.dot_product_attention.__wrapped__(*positional, **arguments)

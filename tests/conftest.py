@@ -1,0 +1,33 @@
+"""Shared by all tests: four virtual devices, shapes checked at run time, programs kept between runs."""
+
+import os
+import sys
+from pathlib import Path
+
+CACHE = Path(__file__).parent.parent / ".cache"
+os.environ.setdefault("TFDS_DATA_DIR", str(CACHE / "tfds"))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "jax"))
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+assert not any(name.startswith("flaxmask.") for name in sys.modules), "the hook must come before the modules"
+# Modules whose signatures carry shapes; beartype then checks every call in every test.
+CHECKED = ("attention", "masks.evaluate", "models", "training", "decoding")
+install_import_hook([f"flaxmask.{name}" for name in CHECKED], "beartype.beartype")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture
+def rng():
+    """NumPy's generator, seeded."""
+    import numpy as np
+
+    return np.random.default_rng(0)

@@ -1,0 +1,103 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flaxmask import masks
+from flaxmask.masks.parse import PRIMITIVES
+
+PLAIN = [masks.full, masks.padding, masks.causal, masks.segment, masks.prefix]
+
+
+def formulas():
+    """Formulas of any depth."""
+    windows = st.builds(masks.window, st.integers(0, 12), st.integers(0, 3))
+    join = lambda inner: st.one_of(
+        st.builds(lambda a, b: a & b, inner, inner),
+        st.builds(lambda a, b: a | b, inner, inner),
+        st.builds(lambda a: ~a, inner),
+    )
+    return st.recursive(st.one_of(st.sampled_from(PLAIN), windows), join, max_leaves=8)
+
+
+@given(formulas())
+def test_parse_is_the_inverse_of_str(mask):
+    assert masks.parse(str(mask)) == mask
+    assert hash(masks.parse(str(mask))) == hash(mask)
+
+
+@given(formulas(), formulas(), formulas())
+def test_and_and_or_flatten(a, b, c):
+    assert (a & b) & c == a & (b & c)
+    assert (a | b) | c == a | (b | c)
+
+
+def test_the_contract_s_example():
+    mask = masks.causal & masks.segment & ~masks.window(8)
+    assert str(mask) == "causal & segment & ~window(8)"
+    assert repr(mask) == str(mask)
+    assert masks.parse("causal & (segment & ~window(8))") == mask
+    assert str(masks.window(8, 2)) == "window(8, 2)"
+    assert masks.window(8, 0) == masks.window(8)
+    assert str(masks.segment & (masks.causal | masks.prefix)) == "segment & (causal | prefix)"
+    assert str(~(masks.causal & masks.segment)) == "~(causal & segment)"
+
+
+def test_equal_by_form_alone():
+    assert masks.causal & masks.segment != masks.segment & masks.causal
+    assert masks.window(3) != masks.window(4)
+    assert len({masks.causal & masks.segment, masks.causal & masks.segment}) == 1
+
+
+def test_every_primitive_is_known_to_the_parser():
+    assert set(PRIMITIVES) == {"full", "padding", "causal", "segment", "prefix", "window"}
+    for mask in PLAIN:
+        assert masks.parse(str(mask)) == mask
+
+
+@pytest.mark.parametrize("join", [lambda a, b: a and b, lambda a, b: a or b, lambda a, b: not a])
+def test_and_or_not_raise(join):
+    with pytest.raises(TypeError, match="combine masks with & | ~".replace("|", r"\|")):
+        join(masks.causal, masks.segment)
+
+
+def test_other_things_do_not_join():
+    with pytest.raises(TypeError):
+        masks.causal & True
+
+
+@pytest.mark.parametrize("left", [-1, 1.5, True, "3"])
+def test_a_window_takes_integers_from_zero(left):
+    with pytest.raises(ValueError, match="window: left: expected an integer ≥ 0"):
+        masks.window(left)
+
+
+def test_a_formula_is_frozen():
+    with pytest.raises(AttributeError):
+        masks.window(3).left = 4
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        ("causl & segment", 1, "no mask is called 'causl'; did you mean 'causal'?"),
+        ("causal & segmnt", 10, "no mask is called 'segmnt'; did you mean 'segment'?"),
+        ("xyzzy", 1, "no mask is called 'xyzzy'; known: full, padding, causal, segment, prefix, window"),
+        ("window(8", 9, "expected ',', found 'the end'"),
+        ("window(-1)", 1, "window: left: expected an integer ≥ 0, got -1"),
+        ("window", 1, "window takes (left, right=0)"),
+        ("window(1, 2, 3)", 1, "window takes (left, right=0)"),
+        ("causal(3)", 1, "causal takes no arguments and no brackets"),
+        ("causal & & segment", 10, "expected a mask, found '&'"),
+        ("causal segment", 8, "expected & or |, found 'segment'"),
+        ("(causal", 8, "expected ')', found 'the end'"),
+        ("", 1, "expected a mask, found 'the end'"),
+        ("causal + segment", 8, "unexpected '+'"),
+        ("__import__('os')", 1, "no mask is called '__import__'"),
+        ("window(left)", 8, "expected an integer, found 'left'"),
+    ],
+)
+def test_a_fault_is_shown_with_its_place(text, place, message):
+    with pytest.raises(ValueError, match=re.escape(f"mask {text!r}, character {place}: {message}")):
+        masks.parse(text)

@@ -1,0 +1,227 @@
+"""The command line, as a user meets it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import run
+from flaxmask.experiment import Config, find
+from flaxmask.overrides import keys
+from flaxmask.reporting.metrics import METRICS
+
+ROOT = Path(__file__).parent.parent
+PADDING = find("padding", ROOT / "experiments")
+
+
+def command(*arguments, **environment):
+    """Run in a process of its own."""
+    line, environment = [sys.executable, "run.py", *arguments], os.environ | environment
+    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--experiment", "paddin"], "no experiment is called 'paddin'; did you mean 'padding'?"),
+        (
+            ["--experiment", "padding", "data.lenght=8"],
+            "no setting is called 'data.lenght'; did you mean 'data.length'?",
+        ),
+        (["--experiment", "padding", "training.epochs=many"], "training.epochs=many: expected int"),
+        (["--experiment", "padding", "data.length=x"], "data.length=x: expected int or None"),
+        (
+            ["--experiment", "padding", "model.norm=pree"],
+            "model.norm=pree: expected one of pre, post; did you mean 'pre'?",
+        ),
+        (
+            ["--experiment", "padding", "model.heads=7"],
+            "model.heads=7: heads: expected a divisor of d_model 128, got 7",
+        ),
+        (
+            ["--experiment", "padding", "mask.decoder=causl"],
+            "character 1: no mask is called 'causl'; did you mean 'causal'?",
+        ),
+        (
+            ["--experiment", "padding", "data.layout=static"],
+            "data.layout differs between the rows of padding",
+        ),
+        (["--experiment", "padding", "--scale", "qick"], "--scale qick: did you mean 'quick'?"),
+        (["--experiment", "padding", "--parallel", "pmpa"], "--parallel pmpa: did you mean 'pmap'?"),
+        (["--experiment", "padding", "--seeds", "0"], "--seeds 0: expected at least 1"),
+        (["--experiment", "padding", "--seeds", "x"], "invalid int value"),
+        (["--experiment", "padding", "epochs"], "'epochs': expected an override such as training.epochs=2"),
+        (["--experimnt", "padding"], "--experimnt"),
+        ([], "nothing to do"),
+        (["--report", "nowhere"], "nowhere holds no run"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys):
+    assert run.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--list"], ["--help"], ["--experiment", "paddin"], ["--experiment", "padding", "model.heads=7"]],
+)
+def test_what_needs_no_jax_starts_none(arguments):
+    program = (
+        "import sys, run\n"
+        "try: code = run.main(sys.argv[1:])\n"
+        "except SystemExit as e: code = e.code\n"
+        "assert not {'jax', 'tensorflow_datasets', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == (2 if "--experiment" in arguments else 0), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_list_names_the_experiments(capsys):
+    assert run.main(["--list"]) == 0
+    out = capsys.readouterr().out
+    assert "padding: " in out
+    assert "static, dynamic, bucketed, packed" in out
+    assert out.count("no expectation") == 0
+
+
+def test_every_page_is_whole():
+    for name in run.experiments.names_in(run.EXPERIMENTS):
+        page = find(name, run.EXPERIMENTS)
+        assert page.name == name
+        assert set(page.scales) == set(page.seeds) == set(page.expected) == {"smoke", "quick", "paper"}
+        assert set(page.columns) <= set(METRICS)
+        for scale in page.scales:
+            configs = page.configs(scale, {})
+            assert set(configs) == set(page.rows)
+        for changes in page.rows.values():
+            assert set(changes) <= set(keys(Config()))
+
+
+def test_an_override_reaches_every_row():
+    configs = PADDING.configs("quick", {"training.epochs": "3", "mask.decoder": "causal & segment & window(8)"})
+    assert {c.training.epochs for c in configs.values()} == {3}
+    assert {str(c.mask.formula("decoder")) for c in configs.values()} == {"causal & segment & window(8)"}
+    assert [c.data.layout for c in configs.values()] == ["static", "dynamic", "bucketed", "packed"]
+
+
+TINY = (
+    "data.train_examples=96",
+    "data.batch_examples=32",
+    "data.evaluation_examples=20",
+    "data.shapes=1",
+    "data.length=10",
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of all four rows, so small that it takes seconds."""
+    workdir = tmp_path_factory.mktemp("runs") / "padding"
+    done = command("--experiment", "padding", "--scale", "smoke", "--workdir", str(workdir), *TINY)
+    assert done.returncode == 0, done.stderr
+    return workdir, done
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_the_contract_s_files(finished):
+    workdir, done = finished
+    for name in ("results.jsonl", "table.md", "table.tex", "table.csv", "report.html", "config.json"):
+        assert (workdir / name).stat().st_size > 0
+    assert list((workdir / "figures").glob("*.png"))
+    assert [line["row"] for line in lines(workdir)] == list(PADDING.rows)
+    assert "packed" in done.stdout
+
+
+def test_a_line_has_the_contract_s_keys(finished):
+    for line in lines(finished[0]):
+        assert set(line) == {"experiment", "row", "seed", "scale", "metrics", "config", "provenance"}
+        measured = {"real_tokens_per_second", "step_milliseconds", "compile_count", "compile_seconds"}
+        wanted = measured | {"peak_memory_bytes", "real_token_fraction", "loss", "per", "wer", "truncated_examples"}
+        assert wanted <= set(line["metrics"])
+        assert set(line["metrics"]) <= set(METRICS)
+        assert set(line["provenance"]) == {
+            "git",
+            "dirty",
+            "versions",
+            "devices",
+            "command",
+            "started",
+            "seconds",
+        }
+        assert line["config"]["data"]["layout"] == line["row"]
+        assert 0 < line["metrics"]["real_token_fraction"] <= 1
+        assert line["metrics"]["real_tokens"] == lines(finished[0])[0]["metrics"]["real_tokens"], "equal budgets"
+
+
+def test_static_dynamic_and_packed_learn_the_same(finished):
+    """One order, one start, equal updates: the losses differ by rounding alone."""
+    losses = {line["row"]: line["metrics"]["loss"] for line in lines(finished[0])}
+    assert losses["dynamic"] == pytest.approx(losses["static"], rel=1e-4)
+    assert losses["packed"] == pytest.approx(losses["static"], rel=1e-4)
+
+
+def test_the_same_command_again_computes_nothing(finished):
+    workdir, _ = finished
+    before = (workdir / "results.jsonl").read_bytes()
+    assert command("--experiment", "padding", "--scale", "smoke", "--workdir", str(workdir), *TINY).returncode == 0
+    assert (workdir / "results.jsonl").read_bytes() == before
+
+
+def test_a_folder_of_another_configuration_is_not_overwritten(finished, capsys):
+    workdir, _ = finished
+    before = (workdir / "results.jsonl").read_bytes()
+    assert (
+        run.main(
+            [
+                "--experiment",
+                "padding",
+                "--scale",
+                "smoke",
+                "--workdir",
+                str(workdir),
+                *TINY,
+                "training.epochs=2",
+            ]
+        )
+        == 2
+    )
+    error = capsys.readouterr().err
+    assert "rows.static.training.epochs is 1 there and 2 here" in error
+    assert "--workdir" in error
+    assert (workdir / "results.jsonl").read_bytes() == before
+
+
+def test_a_report_is_written_anew(finished, capsys):
+    workdir, _ = finished
+    (workdir / "table.md").unlink()
+    assert run.main(["--report", str(workdir)]) == 0
+    assert (workdir / "table.md").exists()
+    assert "packed" in capsys.readouterr().out
+
+
+def test_what_is_cut_is_counted(finished):
+    counted = {line["metrics"]["truncated_examples"] for line in lines(finished[0])}
+    assert len(counted) == 1, "the task cuts, not the layout"
+    assert counted.pop() > 10
+
+
+def test_a_dry_run_computes_no_result(tmp_path):
+    done = command(
+        "--experiment", "padding", "--scale", "smoke", "--dry-run", "--workdir", str(tmp_path / "run"), *TINY
+    )
+    assert done.returncode == 0, done.stderr
+    assert "parameters" in done.stdout
+    assert not (tmp_path / "run").exists()

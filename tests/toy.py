@@ -1,0 +1,60 @@
+"""Small examples and models that several tests share, so that they share compiled programs too."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+
+from flaxmask.data.batches import build_batch
+from flaxmask.data.config import DataConfig
+from flaxmask.data.examples import Examples
+from flaxmask.data.layouts import make_layout
+from flaxmask.data.vocabulary import EOS
+from flaxmask.models.config import MaskConfig, TransformerConfig
+from flaxmask.models.transformer import Transformer
+from flaxmask.tokens import Tokens
+
+LAYOUTS = ("static", "dynamic", "bucketed", "packed")
+SIZES = (17, 19)
+CONFIG = TransformerConfig(d_model=16, d_ffn=32, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0)
+PLAIN = MaskConfig()
+DEEP = dataclasses.replace(CONFIG, encoder_layers=2, decoder_layers=2)
+
+
+def examples(count: int, seed: int = 0, longest: int = 9) -> Examples:
+    """Random pairs of ids with end marks, 1 to `longest` tokens on either side."""
+    rng = np.random.default_rng(seed)
+    side = lambda size: [*rng.integers(4, size, rng.integers(0, longest)).tolist(), EOS]
+    return Examples.of(((side(SIZES[0]), side(SIZES[1])) for _ in range(count)), SIZES)
+
+
+def placements(data: Examples, layout: str, batch: int = 64, **settings):
+    """All placements of one epoch, in the examples' order."""
+    config = DataConfig(layout=layout, batch_examples=batch, **{"shapes": 4, **settings})
+    return make_layout(config, data.lengths).place(np.arange(len(data)), data.lengths)
+
+
+def batches(data: Examples, layout: str, batch: int = 64, **settings):
+    """All batches of one epoch."""
+    return [build_batch(data, placement) for placement in placements(data, layout, batch, **settings)]
+
+
+@functools.cache
+def model(config: TransformerConfig = CONFIG, masks: MaskConfig = PLAIN) -> Transformer:
+    """A tiny Transformer over `SIZES`."""
+    return Transformer(config, masks, *SIZES)
+
+
+@functools.cache
+def params(config: TransformerConfig = CONFIG, masks: MaskConfig = PLAIN, seed: int = 0):
+    """Its initial parameters."""
+    batch = batches(examples(4), "static", 4)[0]
+    return jax.jit(model(config, masks).init)(jax.random.PRNGKey(seed), batch)
+
+
+def random_tokens(rng: np.random.Generator, batch: int, length: int) -> Tokens:
+    """Anything: padding anywhere, several segments, positions of any order, prefix flags or none."""
+    int32 = lambda low, high: rng.integers(low, high, (batch, length)).astype(np.int32)
+    prefix = rng.random((batch, length)) < 0.5 if rng.random() < 0.5 else None
+    return Tokens(int32(1, 9), int32(0, 4), int32(0, max(length, 2)), prefix)

@@ -1,0 +1,84 @@
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from flaxmask.data.config import DataConfig
+from flaxmask.data.layouts import make_layout
+from flaxmask.data.loader import Plan, batches
+from flaxmask.training.checkpoint import Checkpoints
+from flaxmask.training.loop import train
+from flaxmask.training.step import CompiledStep
+from tests import toy
+from tests.training.test_step import UPDATE, start
+
+DATA = toy.examples(40)
+PLAN = Plan(
+    make_layout(DataConfig(layout="packed", batch_examples=8, pack_length=32), DATA.lengths),
+    DATA.lengths,
+    0,
+    2,
+)
+
+
+def run(directory=None, stop_after=None, parallel="jit"):
+    """Train on the plan, perhaps cut off; the last state, the progress and every loss."""
+    losses = []
+
+    def report(progress):
+        losses.append(progress.loss)
+        if len(losses) == stop_after:
+            raise KeyboardInterrupt
+
+    step = CompiledStep(UPDATE, parallel, jax.devices()[:1])
+    arguments = (start(), batches(DATA, PLAN), step)
+    try:
+        if directory is None:
+            state, progress = train(*arguments, report=report)
+        else:
+            with Checkpoints(directory) as kept:
+                state, progress = train(*arguments, kept, 3, report)
+    except KeyboardInterrupt:
+        return None, None, losses
+    return state, progress, losses
+
+
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_a_run_that_is_cut_off_goes_on_where_it_was(tmp_path, parallel):
+    wanted, progress, losses = run(parallel=parallel)
+    assert progress.steps == len(PLAN) == 10
+    _, _, before = run(tmp_path, stop_after=8, parallel=parallel)
+    state, resumed, after = run(tmp_path, parallel=parallel)
+    assert before + after[2:] == losses, "checkpoint 6 was the newest of 3, 6: updates 7 and 8 are done again"
+    for left, right in zip(jax.tree.leaves(state), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert (resumed.steps, resumed.real_tokens, resumed.slots) == (
+        progress.steps,
+        progress.real_tokens,
+        progress.slots,
+    )
+    assert resumed.compile_count > progress.compile_count - 1
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    state, progress, _ = run(tmp_path)
+    again, same, losses = run(tmp_path)
+    assert losses == []
+    assert same == progress
+    for left, right in zip(jax.tree.leaves(again), jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_every_real_token_is_counted():
+    _, progress, _ = run()
+    assert progress.real_tokens == 2 * DATA.lengths.sum(), "two epochs, both sides, end marks included"
+    assert progress.slots >= progress.real_tokens
+    assert progress.seconds > 0
+    assert progress.tokens_per_second == progress.real_tokens / progress.seconds
+
+
+def test_a_loss_that_is_no_number_stops_the_run():
+    broken = functools.partial(UPDATE, apply=lambda params, batch, rng: toy.model().apply(params, batch) * np.nan)
+    with pytest.raises(FloatingPointError, match="the loss of update 1 is nan"):
+        train(start(), batches(DATA, PLAN), CompiledStep(broken, devices=jax.devices()[:1]))
