@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from flaxmask import experiment as experiments
-from flaxmask.overrides import Refused, nearest
+from flaxmask.names import nearest
+from flaxmask.overrides import Refused
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=8589934592"

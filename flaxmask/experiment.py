@@ -19,7 +19,8 @@ from typing import Any
 
 from flaxmask.data.config import DataConfig
 from flaxmask.models.config import MaskConfig, TransformerConfig
-from flaxmask.overrides import Refused, apply, nearest
+from flaxmask.names import nearest
+from flaxmask.overrides import Refused, apply
 from flaxmask.reporting import results
 from flaxmask.training.config import TrainingConfig
 

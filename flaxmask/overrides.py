@@ -2,24 +2,18 @@
 
 import contextlib
 import dataclasses
-import difflib
 import io
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
+
+from flaxmask.names import nearest
 
 T = TypeVar("T")
 
 
 class Refused(ValueError):
     """Bad input, said in one line that names the thing and the mend."""
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A hint at the name that was probably meant."""
-    names = list(names)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
 
 
 def keys(config: Any, before: str = "") -> list[str]:

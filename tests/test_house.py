@@ -28,6 +28,7 @@ ROOMS = (
     "masks",
     "overrides",
     "tokens",
+    "names",
 )
 # Beyond the order: these know functions, not models; and reports are made of files alone.
 NEVER = {

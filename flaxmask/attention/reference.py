@@ -1,19 +1,26 @@
 """Attention written for reading: the definition that every other implementation is held to."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from flaxmask.attention.dropout import dropout
-from flaxmask.tokens import Array
+from flaxmask.attention.bias import whole_bias
+from flaxmask.masks import Mask
+from flaxmask.masks.evaluate import evaluate
+from flaxmask.tokens import Array, Tokens
 
 
 def reference(
     query: Float[Array, "B Q N H"],
     key: Float[Array, "B K M H"],
     value: Float[Array, "B K M H"],
-    visible: Bool[Array, "B 1 Q K"],
-    bias: Float[Array, "#B #N #Q #K"] | None,
+    mask: Mask,
+    query_tokens: Tokens,
+    key_tokens: Tokens,
+    bias: Any,
     dropout_rate: float,
     dropout_rng: Array | None,
 ) -> Float[Array, "B Q N H"]:
@@ -27,7 +34,8 @@ def reference(
 
     scores = jnp.einsum("BQNH,BKNH->BNQK", query, key) / jnp.sqrt(query.shape[-1])
     if bias is not None:
-        scores = scores + bias
+        scores = scores + whole_bias(bias, query_tokens, key_tokens)
+    visible = evaluate(mask, query_tokens, key_tokens, scores)
     scores = jnp.where(visible, scores, -jnp.inf)
     # A row of nothing but -inf has no softmax: give it finite scores here, and no weight below.
     sees = visible.any(axis=-1, keepdims=True)

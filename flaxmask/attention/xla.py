@@ -1,19 +1,26 @@
 """Attention in plain XLA operations, on any device; the mask is materialised at `[B, 1, Q, K]`."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from flaxmask.attention.dropout import dropout
-from flaxmask.tokens import Array
+from flaxmask.attention.bias import whole_bias
+from flaxmask.masks import Mask
+from flaxmask.masks.evaluate import evaluate
+from flaxmask.tokens import Array, Tokens
 
 
 def xla(
     query: Float[Array, "B Q N H"],
     key: Float[Array, "B K M H"],
     value: Float[Array, "B K M H"],
-    visible: Bool[Array, "B 1 Q K"],
-    bias: Float[Array, "#B #N #Q #K"] | None,
+    mask: Mask,
+    query_tokens: Tokens,
+    key_tokens: Tokens,
+    bias: Any,
     dropout_rate: float,
     dropout_rng: Array | None,
 ) -> Float[Array, "B Q N H"]:
@@ -29,7 +36,8 @@ def xla(
     scores = jnp.einsum("BMGQH,BMKH->BMGQK", query, key, preferred_element_type=jnp.float32)
     scores = scores.reshape(batch, heads, length, key.shape[2])
     if bias is not None:
-        scores = scores + bias
+        scores = scores + whole_bias(bias, query_tokens, key_tokens)
+    visible = evaluate(mask, query_tokens, key_tokens, scores)
     # The least finite value, not -inf: exp gives exactly 0 on every row that sees something, and a row that
     # sees nothing stays finite until it is zeroed below.
     scores = jnp.where(visible, scores, jnp.finfo(jnp.float32).min)
@@ -37,5 +45,5 @@ def xla(
     weights = weights.reshape(batch, key.shape[1], groups, length, key.shape[2])
     out = jnp.einsum("BMGQK,BMKH->BMGQH", weights, value)
     out = out.reshape(batch, heads, length, size).transpose(0, 2, 1, 3)
-    sees = jnp.any(visible, axis=-1)[:, 0, :, None, None]
+    sees = jnp.any(visible, axis=-1).transpose(0, 2, 1)[..., None]
     return jnp.where(sees, out, jnp.zeros((), out.dtype))

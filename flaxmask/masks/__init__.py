@@ -1,32 +1,64 @@
 """Masks as formulas. See `flaxmask.masks.formula`; this module does not import jax."""
 
+import importlib
+
 from flaxmask.masks.formula import (
     And,
+    By,
     Causal,
+    Dilated,
+    Explicit,
     Full,
+    GlobalTokens,
     Mask,
     Not,
     Or,
     Padding,
     Prefix,
+    RandomBlocks,
     Segment,
+    Strided,
     Window,
 )
-from flaxmask.masks.parse import parse
+from flaxmask.masks.parse import content, parse
 
 full, padding, causal, segment, prefix = Full(), Padding(), Causal(), Segment(), Prefix()
-window = Window
+window, strided, dilated, global_tokens, random_blocks = Window, Strided, Dilated, GlobalTokens, RandomBlocks
+explicit, by = Explicit.of, content
+
+_LATER = {
+    "draw": "flaxmask.masks.draw",
+    "figure": "flaxmask.masks.draw",
+    "equivalent": "flaxmask.masks.meaning",
+    "implies": "flaxmask.masks.meaning",
+}
+
+
+def __getattr__(name: str):
+    """What needs NumPy or jax, imported when it is asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'flaxmask.masks' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)
+
 
 __all__ = [
     "And",
+    "By",
     "Mask",
     "Not",
     "Or",
+    "by",
     "causal",
+    "content",
+    "dilated",
+    "explicit",
     "full",
+    "global_tokens",
     "padding",
     "parse",
     "prefix",
+    "random_blocks",
     "segment",
+    "strided",
     "window",
 ]

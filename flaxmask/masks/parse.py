@@ -6,15 +6,16 @@ not   = "~" not | "(" or ")" | name [ "(" [ integer { "," integer } ] ")" ]
 """
 
 import dataclasses
-import difflib
 import re
+from collections.abc import Callable
 from typing import NoReturn
 
 from flaxmask.masks import formula
 from flaxmask.masks.formula import Mask
+from flaxmask.names import nearest
 
 PRIMITIVES: dict[str, type[Mask]] = {
-    kind.__name__.lower(): kind
+    kind.name(): kind
     for kind in (
         formula.Full,
         formula.Padding,
@@ -22,8 +23,30 @@ PRIMITIVES: dict[str, type[Mask]] = {
         formula.Segment,
         formula.Prefix,
         formula.Window,
+        formula.Strided,
+        formula.Dilated,
+        formula.GlobalTokens,
+        formula.RandomBlocks,
+        formula.Explicit,
+        formula.By,
     )
 }
+
+CONTENT: dict[str, Callable] = {}
+"""Functions of masks by content, by name."""
+
+
+def content(function: Callable) -> formula.By:
+    """Make a mask of `function(scores, query, key)`, under a name by which `parse` finds it.
+
+    Raises:
+      ValueError: another function has that name.
+    """
+    known = CONTENT.setdefault(function.__name__, function)
+    if known is not function:
+        raise ValueError(f"by: another mask by content is called {function.__name__!r}")
+    return formula.By(function)
+
 
 _TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<number>-?\d+)|(?P<sign>[&|~(),]))")
 
@@ -102,12 +125,14 @@ class _Reader:
     def primitive(self) -> Mask:
         name, start = self.value, self.start
         if name not in PRIMITIVES:
-            near = difflib.get_close_matches(name, PRIMITIVES, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(PRIMITIVES)}"
-            self.fail(f"no mask is called {name!r}; {hint}")
-        self.advance()
-        arguments = self.arguments() if self.take("(") else None
+            self.fail(f"no mask is called {name!r}; {nearest(name, PRIMITIVES)}")
         kind = PRIMITIVES[name]
+        if kind is formula.Explicit:
+            return self.explicit()
+        self.advance()
+        if kind is formula.By:
+            return self.by()
+        arguments = self.arguments() if self.take("(") else None
         fields = dataclasses.fields(kind)
         needed = sum(f.default is dataclasses.MISSING for f in fields)
         if (arguments is None) != (not fields) or not needed <= len(arguments or ()) <= len(fields):
@@ -116,6 +141,29 @@ class _Reader:
             return kind(*(arguments or ()))
         except ValueError as error:
             self.fail(str(error), start)
+
+    def explicit(self) -> Mask:
+        """A table, whose digits are no tokens of this grammar."""
+        match = re.compile(r"\s*\(([0-9]+x[0-9]+:[A-Za-z0-9+/=]*)\)").match(self.text, self.next)
+        if match is None:
+            self.fail("explicit takes (ROWSxCOLUMNS:base64), as it is printed")
+        try:
+            mask = formula.Explicit.read(match[1])
+        except ValueError as error:
+            self.fail(str(error))
+        self.next = match.end()
+        self.advance()
+        return mask
+
+    def by(self) -> Mask:
+        """A function by content that was registered."""
+        self.expect("(")
+        name = self.value
+        if name not in CONTENT:
+            self.fail(f"by: no mask by content is called {name!r}; {nearest(name, CONTENT)}")
+        self.advance()
+        self.expect(")")
+        return formula.By(CONTENT[name])
 
     def arguments(self) -> list[int]:
         numbers = []

@@ -30,7 +30,7 @@ METRICS = {
     "real_token_fraction": Metric("real tokens", "of slots", 3, "high"),
     "real_tokens_per_second": Metric("real tokens", "per s", 0, "high", measured=True),
     "step_milliseconds": Metric("step", "ms", 1, "low", measured=True),
-    "compile_count": Metric("shapes", "compiled", 0, "low", measured=True),
+    "compile_count": Metric("compiles", "", 0, "low", measured=True),
     "compile_seconds": Metric("compile", "s", 1, "low", measured=True),
     "peak_memory_bytes": Metric("memory", "MiB", 0, "low", 2.0**-20, measured=True),
     "updates": Metric("updates"),

@@ -58,7 +58,7 @@ class Table:
         )
         for i, name in enumerate(self.head):
             heading = name.replace(" (", "\n(")
-            table.add_column(heading, justify="left" if i == 0 else "right", overflow="fold")
+            table.add_column(heading, justify="left" if i == 0 else "right", overflow="fold", no_wrap=i == 0)
         for row in self.rows:
             table.add_row(*row)
         return table

@@ -39,6 +39,18 @@ def _cell(mask, query, key, b, q, k) -> bool:
             return key.prefix is not None and bool(key.prefix[b, k])
         case formula.Window(left, right):
             return q_position - left <= k_position <= q_position + right
+        case formula.Strided(step):
+            return (q_position - k_position) % step == 0
+        case formula.Dilated(width, step):
+            distance = abs(q_position - k_position)
+            return distance <= width * step and distance % step == 0
+        case formula.GlobalTokens(count):
+            return q_position < count or k_position < count
+        case formula.RandomBlocks(size, count, seed):
+            return _drawn(size, count, seed, q_position, k_position)
+        case formula.Explicit():
+            table = mask.array
+            return q_position < table.shape[0] and k_position < table.shape[1] and bool(table[q_position, k_position])
         case formula.Not(term):
             return not _cell(term, query, key, b, q, k)
         case formula.And(terms):
@@ -46,6 +58,20 @@ def _cell(mask, query, key, b, q, k) -> bool:
         case formula.Or(terms):
             return any(_cell(term, query, key, b, q, k) for term in terms)
     raise AssertionError(mask)
+
+
+def _drawn(size, count, seed, q_position, k_position) -> bool:
+    earlier, later = sorted((q_position // size, k_position // size))
+    if earlier < 0:
+        return False
+    draws = ((seed * 0x9E3779B9 + n * 0x85EBCA6B + 1) % 2**32 for n in range(count))
+    return any(_mixed(_mixed(later ^ start)) % (later + 1) == earlier for start in draws)
+
+
+def _mixed(x: int) -> int:
+    x = ((x ^ x >> 16) * 0x7FEB352D) % 2**32
+    x = ((x ^ x >> 15) * 0x846CA68B) % 2**32
+    return x ^ x >> 16
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,5 +1,6 @@
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,13 +13,26 @@ PLAIN = [masks.full, masks.padding, masks.causal, masks.segment, masks.prefix]
 
 def formulas():
     """Formulas of any depth."""
-    windows = st.builds(masks.window, st.integers(0, 12), st.integers(0, 3))
+    atoms = st.one_of(
+        st.sampled_from(PLAIN),
+        st.builds(masks.window, st.integers(0, 12), st.integers(0, 3)),
+        st.builds(masks.strided, st.integers(1, 4)),
+        st.builds(masks.dilated, st.integers(0, 3), st.integers(1, 3)),
+        st.builds(masks.global_tokens, st.integers(0, 3)),
+        st.builds(masks.random_blocks, st.integers(1, 3), st.integers(0, 2), st.integers(0, 5)),
+        st.builds(_table, st.integers(0, 4), st.integers(0, 4), st.integers(0, 2**16 - 1)),
+    )
     join = lambda inner: st.one_of(
         st.builds(lambda a, b: a & b, inner, inner),
         st.builds(lambda a, b: a | b, inner, inner),
         st.builds(lambda a: ~a, inner),
     )
-    return st.recursive(st.one_of(st.sampled_from(PLAIN), windows), join, max_leaves=8)
+    return st.recursive(atoms, join, max_leaves=8)
+
+
+def _table(rows, columns, bits):
+    cells = [bool(bits >> i & 1) for i in range(rows * columns)]
+    return masks.explicit(np.array(cells, bool).reshape(rows, columns))
 
 
 @given(formulas())
@@ -51,7 +65,8 @@ def test_equal_by_form_alone():
 
 
 def test_every_primitive_is_known_to_the_parser():
-    assert set(PRIMITIVES) == {"full", "padding", "causal", "segment", "prefix", "window"}
+    positions = {"causal", "window", "strided", "dilated", "global_tokens", "random_blocks", "explicit"}
+    assert set(PRIMITIVES) == {"full", "padding", "segment", "prefix", "by"} | positions
     for mask in PLAIN:
         assert masks.parse(str(mask)) == mask
 
@@ -83,7 +98,7 @@ def test_a_formula_is_frozen():
     [
         ("causl & segment", 1, "no mask is called 'causl'; did you mean 'causal'?"),
         ("causal & segmnt", 10, "no mask is called 'segmnt'; did you mean 'segment'?"),
-        ("xyzzy", 1, "no mask is called 'xyzzy'; known: full, padding, causal, segment, prefix, window"),
+        ("xyzzy", 1, "no mask is called 'xyzzy'; known: full, padding, causal, segment, prefix, window, strided"),
         ("window(8", 9, "expected ',', found 'the end'"),
         ("window(-1)", 1, "window: left: expected an integer ≥ 0, got -1"),
         ("window", 1, "window takes (left, right=0)"),
@@ -95,9 +110,42 @@ def test_a_formula_is_frozen():
         ("", 1, "expected a mask, found 'the end'"),
         ("causal + segment", 8, "unexpected '+'"),
         ("__import__('os')", 1, "no mask is called '__import__'"),
+        ("strided(0)", 1, "strided: step: expected an integer ≥ 1, got 0"),
+        ("dilated(1, 0)", 1, "dilated: step: expected an integer ≥ 1, got 0"),
+        ("random_blocks(0, 1)", 1, "random_blocks: size: expected an integer ≥ 1, got 0"),
+        ("explicit(2x2)", 1, "explicit takes (ROWSxCOLUMNS:base64), as it is printed"),
+        ("explicit(9x9:gA==)", 1, "explicit: expected 11 bytes for 9x9, got 1"),
+        ("by(nothing)", 4, "by: no mask by content is called 'nothing'"),
         ("window(left)", 8, "expected an integer, found 'left'"),
     ],
 )
 def test_a_fault_is_shown_with_its_place(text, place, message):
     with pytest.raises(ValueError, match=re.escape(f"mask {text!r}, character {place}: {message}")):
         masks.parse(text)
+
+
+def test_a_table_is_equal_and_hashed_by_its_bits():
+    table = np.array([[True, False], [True, True]])
+    mask = masks.explicit(table)
+    assert mask == masks.explicit(table.copy())
+    assert hash(mask) == hash(masks.explicit(table.copy()))
+    assert mask != masks.explicit(~table)
+    np.testing.assert_array_equal(mask.array, table)
+    assert str(mask) == "explicit(2x2:sA==)"
+
+
+@pytest.mark.parametrize("table", [[[True]], np.ones((2, 2)), np.ones(4, bool)])
+def test_a_table_is_a_boolean_numpy_array(table):
+    with pytest.raises(ValueError, match=r"explicit: expected a NumPy array of bool\[queries, keys\]"):
+        masks.explicit(table)
+
+
+def test_a_mask_by_content_is_found_by_its_name():
+    @masks.content
+    def loudest(scores, query, key):
+        return scores == scores.max(axis=-1, keepdims=True)
+
+    assert str(loudest & masks.causal) == "by(loudest) & causal"
+    assert masks.parse("by(loudest) & causal") == loudest & masks.causal
+    with pytest.raises(ValueError, match="another mask by content is called 'loudest'"):
+        masks.content(type(loudest.function)(loudest.function.__code__, {}, "loudest"))

@@ -1,0 +1,285 @@
+"""Attention block by block in plain XLA: the `Q × K` mask and scores are never built, hidden blocks never computed.
+
+Online softmax over key blocks (Milakov & Gimelshein 2018; Rabe & Staats 2021) with a backward pass that computes the
+scores anew (Dao et al. 2022). Which blocks are hidden is proved from the bounds of positions and segments, so causal,
+local and packed masks skip; memory is O(T · block).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from flaxmask.masks import Mask
+from flaxmask.masks.evaluate import evaluate
+from flaxmask.tokens import EMPTY, Array, Tokens
+
+HIDDEN = float(jnp.finfo(jnp.float32).min)
+"""Score of a hidden cell: below `FLOOR` by so much that its weight is exactly 0."""
+
+FLOOR = -1e30
+"""Where the running maximum starts: above `HIDDEN`, so that rows that see nothing get no weight either."""
+
+
+class Static(NamedTuple):
+    """What a compiled program is made for."""
+
+    mask: Mask
+    block_q: int
+    block_k: int
+    dropout_rate: float
+    bias: Callable | None
+
+
+def blockwise(
+    query: Float[Array, "B Q N H"],
+    key: Float[Array, "B K M H"],
+    value: Float[Array, "B K M H"],
+    mask: Mask,
+    query_tokens: Tokens,
+    key_tokens: Tokens,
+    bias: Any,
+    dropout_rate: float,
+    dropout_rng: Array | None,
+    block_q: int = 256,
+    block_k: int = 512,
+) -> Float[Array, "B Q N H"]:
+    """As `reference`, with products in the inputs' dtype and everything else in float32."""
+    length, heads = query.shape[1], key.shape[2]
+    block_q, block_k = min(block_q, length), min(block_k, key.shape[1])
+    bias_function, bias_arrays = _split_bias(bias, query_tokens, key_tokens, block_q, block_k)
+    static = Static(mask, block_q, block_k, dropout_rate, bias_function)
+
+    # Heads before time, and a group of query heads beside the key head that it shares.
+    batch, _, count, size = query.shape
+    q = _padded(query, block_q).reshape(batch, -1, heads, count // heads, size).transpose(0, 2, 3, 1, 4)
+    k, v = (_padded(x, block_k).transpose(0, 2, 1, 3) for x in (key, value))
+    tokens = _padded_tokens(query_tokens, block_q, None), _padded_tokens(key_tokens, block_k, EMPTY)
+    rng = jax.random.PRNGKey(0) if dropout_rng is None else dropout_rng
+    out = _attend(static, q * size**-0.5, k, v, tokens, bias_arrays, rng)
+    out = out.transpose(0, 3, 1, 2, 4).reshape(batch, -1, count, size)
+    return out[:, :length]
+
+
+def _padded(x: Array, block: int) -> Array:
+    return jnp.pad(x, ((0, 0), (0, -x.shape[1] % block), (0, 0), (0, 0)))
+
+
+def _padded_tokens(tokens: Tokens, block: int, segment: int | None) -> Tokens:
+    """Whole blocks, the last slot repeated (which widens no bound), under a segment of its own where one is given."""
+    short = ((0, 0), (0, -tokens.shape[1] % block))
+    edge = lambda x: jnp.pad(x, short, mode="edge")
+    segments = edge(tokens.segments) if segment is None else jnp.pad(tokens.segments, short, constant_values=segment)
+    prefix = None if tokens.prefix is None else edge(tokens.prefix)
+    return Tokens(edge(tokens.ids), segments, edge(tokens.positions), prefix)
+
+
+def _split_bias(bias: Any, query: Tokens, key: Tokens, block_q: int, block_k: int) -> tuple[Callable | None, Any]:
+    """A bias as a function of arrays (so that they get gradients) and of a block's place and tokens."""
+    if bias is None:
+        return None, ()
+    if not callable(bias):
+        return functools.partial(_slice_bias, block_q, block_k), _padded_bias(bias, block_q, block_k)
+    leaves, tree = jax.tree.flatten(bias)
+    if leaves and all(isinstance(leaf, Array) for leaf in leaves):
+        return (lambda arrays, place, q, k: tree.unflatten(arrays)(q, k)), leaves
+    # A plain function may close over parameters: they become arguments.
+    example = _take(_padded_tokens(query, block_q, None), 0, 0, block_q)
+    other = _take(_padded_tokens(key, block_k, EMPTY), 0, 0, block_k)
+    pure, arrays = jax.closure_convert(bias, example, other)
+    return (lambda arrays, place, q, k: pure(q, k, *arrays)), list(arrays)
+
+
+def _padded_bias(bias: Array, block_q: int, block_k: int) -> Array:
+    short = [(0, 0) if n == 1 else (0, -n % block) for n, block in zip(bias.shape[2:], (block_q, block_k), strict=True)]
+    return jnp.pad(bias, ((0, 0), (0, 0), *short))
+
+
+def _slice_bias(block_q: int, block_k: int, bias: Array, place: tuple, q: Tokens, k: Tokens) -> Array:
+    """One row's block of an array of biases; axes of 1 stay."""
+    row, i, j = place
+    starts = [0 if n == 1 else at for n, at in zip(bias.shape, (row, 0, i * block_q, j * block_k), strict=True)]
+    sizes = [1, bias.shape[1], *(min(n, b) for n, b in zip(bias.shape[2:], (block_q, block_k), strict=True))]
+    return jax.lax.dynamic_slice(bias, starts, sizes)
+
+
+def _take(tokens: Tokens, row: Any, start: Any, size: int) -> Tokens:
+    """A row's slots from `start` on, `[1, size]`."""
+    cut = lambda x: jax.lax.dynamic_slice(jnp.asarray(x), (row, start), (1, size))
+    return jax.tree.map(cut, Tokens(tokens.ids, tokens.segments, tokens.positions, tokens.prefix))
+
+
+class _Blocks:
+    """The loops over blocks: all that forward and backward share."""
+
+    def __init__(self, static: Static, q: Array, k: Array, v: Array, tokens: tuple[Tokens, Tokens], rng: Array):
+        self.static, self.q, self.k, self.v, self.rng = static, q, k, v, rng
+        self.query_tokens, self.key_tokens = tokens
+        self.rows, self.heads, self.groups, length, self.size = q.shape
+        self.queries, self.keys = length // static.block_q, k.shape[2] // static.block_k
+        self.state = static.mask.blocks(*tokens, static.block_q, static.block_k)[:, 0]
+        seen = self.state > 0
+        some = seen.any(axis=-1)
+        self.first = jnp.where(some, jnp.argmax(seen, axis=-1), 0)
+        self.last = jnp.where(some, self.keys - jnp.argmax(seen[..., ::-1], axis=-1), 0)
+
+    def query_block(self, x: Array, row: Array, i: Array) -> Array:
+        """`[M, G, q, …]` of an array `[B, M, G, Q, …]`."""
+        start = (row, 0, 0, i * self.static.block_q, *[0] * (x.ndim - 4))
+        return jax.lax.dynamic_slice(x, start, (1, *x.shape[1:3], self.static.block_q, *x.shape[4:]))[0]
+
+    def key_block(self, x: Array, row: Array, j: Array) -> Array:
+        """`[M, k, H]` of an array `[B, M, K, H]`."""
+        start = (row, 0, j * self.static.block_k, 0)
+        return jax.lax.dynamic_slice(x, start, (1, x.shape[1], self.static.block_k, x.shape[3]))[0]
+
+    def tokens(self, row: Array, i: Array, j: Array) -> tuple[Tokens, Tokens]:
+        query = _take(self.query_tokens, row, i * self.static.block_q, self.static.block_q)
+        return query, _take(self.key_tokens, row, j * self.static.block_k, self.static.block_k)
+
+    def bias(self, arrays: Any, row: Array, i: Array, j: Array) -> Array | float:
+        """Of one block, broadcastable to `[M, G, q, k]`."""
+        if self.static.bias is None:
+            return 0.0
+        bias = self.static.bias(arrays, (row, i, j), *self.tokens(row, i, j)).astype(jnp.float32)
+        heads = (1, 1) if bias.shape[1] == 1 else (self.heads, self.groups)
+        return bias[0].reshape(*heads, *bias.shape[2:])
+
+    def scores(self, query: Array, arrays: Any, row: Array, i: Array, j: Array) -> Float[Array, "M G q k"]:
+        """Biased scores, `HIDDEN` where the mask says so; it is not asked where all is proved visible."""
+        key = self.key_block(self.k, row, j)
+        scores = jnp.einsum("MGqH,MkH->MGqk", query, key, preferred_element_type=jnp.float32)
+        scores = scores + self.bias(arrays, row, i, j)
+
+        def hide(scores):
+            visible = evaluate(self.static.mask, *self.tokens(row, i, j))
+            return jnp.where(visible, scores, HIDDEN)
+
+        return jax.lax.cond(self.state[row, i, j] == 2, lambda scores: scores, hide, scores)
+
+    def kept(self, row: Array, i: Array, j: Array) -> Array | float:
+        """Dropout's factors of one block: 0, or 1 / (1 - rate)."""
+        rate = self.static.dropout_rate
+        if not rate:
+            return 1.0
+        place = (row * self.queries + i) * self.keys + j
+        shape = (self.heads, self.groups, self.static.block_q, self.static.block_k)
+        return jax.random.bernoulli(jax.random.fold_in(self.rng, place), 1 - rate, shape) / (1 - rate)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend(static: Static, q, k, v, tokens, bias, rng):
+    return _forward(static, q, k, v, tokens, bias, rng)[0]
+
+
+def _forward(static: Static, q, k, v, tokens, bias, rng):
+    """Outputs, and what the backward pass needs: each query's log of the sum of its weights."""
+    blocks = _Blocks(static, q, k, v, tokens, rng)
+
+    def one(_, task):
+        row, i = task
+        query = blocks.query_block(q, row, i)
+
+        def extend(j, carry):
+            def compute(carry):
+                most, total, out = carry
+                scores = blocks.scores(query, bias, row, i, j)
+                new = jnp.maximum(most, scores.max(axis=-1))
+                weights = jnp.exp(scores - new[..., None])
+                old = jnp.exp(most - new)
+                total = total * old + weights.sum(axis=-1)
+                weights = (weights * blocks.kept(row, i, j)).astype(v.dtype)
+                value = blocks.key_block(v, row, j)
+                added = jnp.einsum("MGqk,MkH->MGqH", weights, value, preferred_element_type=jnp.float32)
+                return new, total, out * old[..., None] + added
+
+            return jax.lax.cond(blocks.state[row, i, j] == 0, lambda carry: carry, compute, carry)
+
+        start = jnp.full(query.shape[:3], FLOOR), jnp.zeros(query.shape[:3]), jnp.zeros(query.shape)
+        most, total, out = jax.lax.fori_loop(blocks.first[row, i], blocks.last[row, i], extend, start)
+        sees = total > 0
+        safe = jnp.where(sees, total, 1.0)
+        # A query that sees nothing: -FLOOR makes all its weights 0 in the backward pass.
+        return None, (out / safe[..., None], jnp.where(sees, most + jnp.log(safe), -FLOOR))
+
+    _, (out, normalizer) = jax.lax.scan(one, None, _tasks(blocks))
+    join = lambda x: x.reshape(blocks.rows, blocks.queries, *x.shape[1:])
+    out = jnp.moveaxis(join(out), 1, 3).reshape(q.shape).astype(v.dtype)
+    normalizer = jnp.moveaxis(join(normalizer), 1, 3).reshape(q.shape[:4])
+    return out, (q, k, v, tokens, bias, rng, out, normalizer)
+
+
+def _tasks(blocks: _Blocks) -> tuple[Array, Array]:
+    """Every row with every query block."""
+    row, i = jnp.meshgrid(jnp.arange(blocks.rows), jnp.arange(blocks.queries), indexing="ij")
+    return row.reshape(-1), i.reshape(-1)
+
+
+def _backward(static: Static, residuals, d_out):
+    q, k, v, tokens, bias, rng, out, normalizer = residuals
+    blocks = _Blocks(static, q, k, v, tokens, rng)
+    # Of each query: the sum of its output times the output's gradient (Dao et al. 2022, equation 4).
+    delta = jnp.sum(d_out.astype(jnp.float32) * out.astype(jnp.float32), axis=-1)
+
+    def one(carry, task):
+        row, i = task
+        query, d_block = blocks.query_block(q, row, i), blocks.query_block(d_out, row, i)
+        log_total, corrections = blocks.query_block(normalizer, row, i), blocks.query_block(delta, row, i)
+
+        def extend(j, carry):
+            d_query, d_key, d_value, d_bias = carry
+            key, value = blocks.key_block(k, row, j), blocks.key_block(v, row, j)
+
+            def compute(_):
+                scores = blocks.scores(query, bias, row, i, j)
+                weights = jnp.exp(scores - log_total[..., None])
+                kept = blocks.kept(row, i, j)
+                dropped = (weights * kept).astype(v.dtype)
+                to_value = jnp.einsum("MGqk,MGqH->MkH", dropped, d_block, preferred_element_type=jnp.float32)
+                d_weights = jnp.einsum("MGqH,MkH->MGqk", d_block, value, preferred_element_type=jnp.float32) * kept
+                d_scores = weights * (d_weights - corrections[..., None])
+                low = d_scores.astype(k.dtype)
+                to_query = jnp.einsum("MGqk,MkH->MGqH", low, key, preferred_element_type=jnp.float32)
+                to_key = jnp.einsum("MGqk,MGqH->MkH", low, query, preferred_element_type=jnp.float32)
+                return to_query, to_key, to_value, _bias_gradient(blocks, bias, row, i, j, d_scores)
+
+            def skip(_):
+                zeros = lambda x: jnp.zeros(x.shape, jnp.float32)
+                return zeros(query), zeros(key), zeros(value), jax.tree.map(jnp.zeros_like, bias)
+
+            parts = jax.lax.cond(blocks.state[row, i, j] == 0, skip, compute, None)
+            d_query = d_query + parts[0]
+            d_key, d_value = (_add_block(x, part, row, j * static.block_k) for x, part in zip((d_key, d_value), parts[1:3], strict=True))
+            return d_query, d_key, d_value, jax.tree.map(jnp.add, d_bias, parts[3])
+
+        start = jnp.zeros(query.shape), *carry
+        d_query, *carry = jax.lax.fori_loop(blocks.first[row, i], blocks.last[row, i], extend, start)
+        return tuple(carry), d_query
+
+    zeros = jnp.zeros(k.shape), jnp.zeros(v.shape), jax.tree.map(jnp.zeros_like, bias)
+    (d_key, d_value, d_bias), d_query = jax.lax.scan(one, zeros, _tasks(blocks))
+    d_query = d_query.reshape(blocks.rows, blocks.queries, *d_query.shape[1:])
+    d_query = jnp.moveaxis(d_query, 1, 3).reshape(q.shape)
+    return d_query.astype(q.dtype), d_key.astype(k.dtype), d_value.astype(v.dtype), None, d_bias, None
+
+
+def _add_block(x: Array, part: Array, row: Array, start: Array) -> Array:
+    """`x` `[B, M, K, H]` with a block `[M, k, H]` added in place."""
+    at = (row, 0, start, 0)
+    old = jax.lax.dynamic_slice(x, at, (1, *part.shape))
+    return jax.lax.dynamic_update_slice(x, old + part[None], at)
+
+
+def _bias_gradient(blocks: _Blocks, bias: Any, row: Array, i: Array, j: Array, d_scores: Array) -> Any:
+    """Of the bias's arrays, through one block."""
+    if blocks.static.bias is None:
+        return bias
+    values, pull = jax.vjp(lambda arrays: blocks.bias(arrays, row, i, j), bias)
+    axes = [axis for axis, n in enumerate(values.shape) if n == 1 and d_scores.shape[axis] != 1]
+    return pull(jnp.sum(d_scores, axis=axes, keepdims=True).astype(values.dtype))[0]
+
+
+_attend.defvjp(_forward, _backward)
