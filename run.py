@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 from flaxmask import experiment as experiments
-from flaxmask.names import nearest
-from flaxmask.overrides import Refused
+from flaxmask.names import Refused, nearest
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=8589934592"
@@ -60,6 +59,10 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     for text in options.overrides:
         if "=" not in text:
             raise Refused(f"{text!r}: expected an override such as training.epochs=2")
+    keys = [text.split("=", 1)[0] for text in options.overrides]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise Refused(f"{key} is given {keys.count(key)} times")
     if not (options.list or options.report or options.experiment):
         raise Refused("nothing to do: name one with --experiment NAME, or see --list and --help")
     return options, dict(text.split("=", 1) for text in options.overrides)
@@ -84,8 +87,6 @@ def show_reports(directories: list[Path]) -> int:
     from flaxmask.reporting import report
 
     for directory in directories:
-        if not (directory / "config.json").exists():
-            raise Refused(f"{directory} holds no run: expected a config.json there")
         Console().print(report.write(directory).rich())
     return 0
 
@@ -133,7 +134,11 @@ def show_estimates(table: experiments.Run) -> int:
             found["seconds"],
         )
         rows.append((row, *(f"{value:,.0f}" for value in shown)))
-    notes = (f"{table.seeds} seed(s): about {total / 60:.1f} minutes, evaluation not included",)
+    expected = table.experiment.expected.get(table.scale, "nothing is written down")
+    notes = (
+        f"{table.seeds} seed(s): about {total / 60:.1f} minutes, evaluation not included",
+        f"the page expects: {expected}",
+    )
     Console().print(Table(f"{table.experiment.name} at scale {table.scale}, dry run", head, tuple(rows), notes).rich())
     return 0
 

@@ -21,6 +21,7 @@ from flaxmask.decoding.greedy import greedy
 from flaxmask.evaluation.error_rates import sequence_error_rate, symbol_error_rate
 from flaxmask.experiment import Config
 from flaxmask.models.transformer import Transformer
+from flaxmask.names import Refused
 from flaxmask.tokens import Array, Batch, Tokens
 from flaxmask.training import loop
 from flaxmask.training.checkpoint import Checkpoints
@@ -47,6 +48,7 @@ class Setting:
         """Everything before the first number is computed."""
         task = load_task(_task_only(config.data))
         layout = make_layout(config.data, task.train.lengths, devices)
+        _check_positions(config, task)
         plan = Plan(layout, task.train.lengths, seed, config.training.epochs)
         vocabularies = len(task.source_vocabulary), len(task.target_vocabulary)
         model = Transformer(config.model, config.mask, *vocabularies)
@@ -67,6 +69,13 @@ class Setting:
     def params(self) -> Any:
         """Initial parameters."""
         return _init(self.model, jax.random.PRNGKey(self.seed))
+
+
+def _check_positions(config: Config, task: Task):
+    """Refuse a table of learned positions that is too short for the examples, which would give NaN."""
+    longest = int(max(task.train.lengths.max(), task.evaluation.lengths.max()))
+    if config.model.positions == "learned" and longest > config.model.max_positions:
+        raise Refused(f"model.max_positions={config.model.max_positions}: the longest example has {longest} tokens")
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -98,6 +107,7 @@ def run_cell(config: Config, seed: int, parallel: str, checkpoints: Path, label:
         "step_milliseconds": 1e3 * progress.seconds / progress.steps,
         "compile_count": progress.compile_count,
         "compile_seconds": progress.compile_seconds,
+        "compile_cached": progress.compile_cached,
         "peak_memory_bytes": progress.peak_memory_bytes,
         "updates": progress.steps,
         "real_tokens": progress.real_tokens,
@@ -159,14 +169,16 @@ def estimate(config: Config, parallel: str, measured: int = 3) -> dict[str, floa
     shapes = [setting.plan[i].shape for i in range(setting.plan.updates_per_epoch)]
     common = max(set(shapes), key=shapes.count)
     batch = build_batch(setting.task.train, setting.plan[shapes.index(common)])
-    state, _ = step(state, batch)
+    largest = max(shapes, key=lambda shape: shape.rows * (shape.source + shape.target))
+    for shape in (largest, common):
+        state, _ = step(state, build_batch(setting.task.train, setting.plan[shapes.index(shape)]))
     jax.block_until_ready(state)
     start = time.perf_counter()
     for _ in range(measured):
         state, _ = step(state, batch)
         jax.block_until_ready(state)
     seconds = (time.perf_counter() - start) / measured
-    compiling = step.compile_seconds * len(set(shapes))
+    compiling = step.compile_seconds / step.compile_count * len(set(shapes))
     return {
         "parameters": parameters,
         "updates": len(setting.plan),

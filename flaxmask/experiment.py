@@ -17,10 +17,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import flaxmask
 from flaxmask.data.config import DataConfig
 from flaxmask.models.config import MaskConfig, TransformerConfig
-from flaxmask.names import nearest
-from flaxmask.overrides import Refused, apply
+from flaxmask.names import Refused, nearest
+from flaxmask.overrides import apply
 from flaxmask.reporting import results
 from flaxmask.training.config import TrainingConfig
 
@@ -35,6 +36,10 @@ class Config:
     model: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
     mask: MaskConfig = dataclasses.field(default_factory=MaskConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+    def __post_init__(self):
+        if self.model.share_embeddings and self.data.task == "g2p":
+            raise Refused("model.share_embeddings: g2p has two vocabularies, letters and phonemes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,19 +126,20 @@ class Run:
         Raises:
           Refused: it holds results of other settings; the message names the first that differs.
         """
-        path = self.workdir / "config.json"
+        if self.workdir.exists() and not self.workdir.is_dir():
+            raise Refused(f"{self.workdir} is a file: name a folder with --workdir")
         settings = json.loads(json.dumps(self.settings()))
-        if path.exists():
-            difference = _difference(json.loads(path.read_text()), settings)
+        checkpoints = self.workdir / "checkpoints"
+        # A run that computed nothing yet holds nothing that could be lost.
+        if results.read(self.workdir) or (checkpoints.is_dir() and any(checkpoints.iterdir())):
+            difference = _difference(results.read_settings(self.workdir), settings)
             if difference:
                 raise Refused(
                     f"{self.workdir} holds results of another configuration ({difference}): "
                     f"name another folder with --workdir, or remove this one"
                 )
-        elif (self.workdir / results.FILE).exists():
-            raise Refused(f"{self.workdir} holds results without a config.json: name another folder with --workdir")
         self.workdir.mkdir(parents=True, exist_ok=True)
-        results.write_whole(path, json.dumps(settings, indent=1) + "\n")
+        results.write_whole(self.workdir / results.SETTINGS, json.dumps(settings, indent=1) + "\n")
 
     def cells(self) -> list[tuple[str, int]]:
         """Rows and seeds that are not finished, one seed of every row before the next seed."""
@@ -149,7 +155,7 @@ class Run:
           finished: called after each cell.
         """
         for row, seed in self.cells():
-            started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+            origin, clock = provenance(), time.perf_counter()
             checkpoints = self.workdir / "checkpoints" / f"{row}-{seed}"
             metrics = fill(self.configs[row], seed, self.parallel, checkpoints, f"{row}, seed {seed}")
             line = {
@@ -159,26 +165,25 @@ class Run:
                 "scale": self.scale,
                 "metrics": metrics,
                 "config": dataclasses.asdict(self.configs[row]),
-                "provenance": provenance(started, time.perf_counter() - clock),
+                "provenance": origin | {"seconds": time.perf_counter() - clock},
             }
             results.append(self.workdir, line)
             finished()
 
 
-def provenance(started: datetime.datetime, seconds: float) -> dict[str, Any]:
-    """Where a result comes from."""
+def provenance() -> dict[str, Any]:
+    """Where a result that is begun now comes from."""
     import jax
 
     versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
-    versions |= {"python": sys.version.split()[0], "flaxmask": importlib.metadata.version("flaxmask")}
+    versions |= {"python": sys.version.split()[0], "flaxmask": flaxmask.__version__}
     return {
         "git": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain")),
         "versions": versions,
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": seconds,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -187,7 +192,7 @@ def _git(*arguments: str) -> str:
     try:
         root = Path(__file__).parent.parent
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=False)
-    except OSError:
+    except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
 

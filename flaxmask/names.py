@@ -1,7 +1,11 @@
-"""Hints at names."""
+"""How bad input is refused."""
 
 import difflib
 from collections.abc import Iterable
+
+
+class Refused(ValueError):
+    """Bad input, said in one line that names the thing and the mend."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -7,13 +7,9 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from flaxmask.names import nearest
+from flaxmask.names import Refused, nearest
 
 T = TypeVar("T")
-
-
-class Refused(ValueError):
-    """Bad input, said in one line that names the thing and the mend."""
 
 
 def keys(config: Any, before: str = "") -> list[str]:
@@ -29,29 +25,34 @@ def keys(config: Any, before: str = "") -> list[str]:
 def apply(config: T, changes: Mapping[str, Any]) -> T:
     """The configuration with the values of some dotted keys replaced; a string is read as the key's type.
 
+    All changes are made at once: values that fit only together may be given together.
+
     Raises:
       Refused: an unknown key, a value that is not of its type, or one that the configuration refuses.
     """
-    for key, value in changes.items():
+    for key in changes:
         if key not in keys(config):
             raise Refused(f"no setting is called {key!r}; {nearest(key, keys(config))}")
-        config = _replace(config, key.split("."), value, key)
-    return config
+    return _replace(config, changes, "")
 
 
-def _replace(config: Any, path: list[str], value: Any, key: str) -> Any:
-    """One leaf replaced, and what holds it made anew, so that it checks itself."""
-    name, *rest = path
-    if rest:
-        value = _replace(getattr(config, name), rest, value, key)
-    elif isinstance(value, str):
-        value = _read(typing.get_type_hints(type(config))[name], value, key)
+def _replace(config: Any, changes: Mapping[str, Any], before: str) -> Any:
+    """A dataclass made anew, so that it checks itself; `before` is its own dotted key."""
+    values = {}
+    for field in dataclasses.fields(config):
+        key, old = f"{before}{field.name}", getattr(config, field.name)
+        if dataclasses.is_dataclass(old):
+            values[field.name] = _replace(old, changes, f"{key}.")
+        elif key in changes:
+            new = changes[key]
+            values[field.name] = (
+                _read(typing.get_type_hints(type(config))[field.name], new, key) if isinstance(new, str) else new
+            )
     try:
-        return dataclasses.replace(config, **{name: value})
-    except Refused:
-        raise
+        return dataclasses.replace(config, **values)
     except ValueError as error:
-        raise Refused(f"{key}={value}: {error}") from error
+        said = " ".join(f"{key}={value}" for key, value in changes.items() if key.startswith(before))
+        raise error if isinstance(error, Refused) else Refused(f"{said}: {error}") from error
 
 
 def _read(kind: Any, text: str, key: str) -> Any:

@@ -129,7 +129,7 @@ class Tokens:
     def empty(cls, batch: int, length: int) -> Tokens:
         """Slots of a cache before anything was written: visible to nobody, whatever the formula."""
         zeros = jnp.zeros((batch, length), jnp.int32)
-        return cls(zeros, zeros + EMPTY, zeros, None, "any")
+        return cls(zeros, zeros + EMPTY, zeros, zeros > 0, "any")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 
 import run
+from flaxmask import experiment as experiments
 from flaxmask.experiment import Config, find
+from flaxmask.names import Refused
 from flaxmask.overrides import keys
-from flaxmask.reporting.metrics import METRICS
+from flaxmask.reporting.metrics import MEASURED, METRICS
 
 ROOT = Path(__file__).parent.parent
 PADDING = find("padding", ROOT / "experiments")
@@ -114,6 +117,11 @@ def test_an_override_reaches_every_row():
     assert [c.data.layout for c in configs.values()] == ["static", "dynamic", "bucketed", "packed"]
 
 
+def test_overrides_that_fit_only_together_are_made_together():
+    for changes in ({"model.d_model": "66", "model.heads": "6"}, {"model.heads": "6", "model.d_model": "66"}):
+        assert {c.model.heads for c in PADDING.configs("quick", changes).values()} == {6}
+
+
 TINY = (
     "data.train_examples=96",
     "data.batch_examples=32",
@@ -180,6 +188,16 @@ def test_the_same_command_again_computes_nothing(finished):
     assert (workdir / "results.jsonl").read_bytes() == before
 
 
+def test_lost_lines_are_computed_again_from_the_checkpoints(finished):
+    workdir, _ = finished
+    before = lines(workdir)
+    whole = (workdir / "results.jsonl").read_text().splitlines(keepends=True)
+    (workdir / "results.jsonl").write_text("".join(whole[:-1]))
+    assert command("--experiment", "padding", "--scale", "smoke", "--workdir", str(workdir), *TINY).returncode == 0
+    same = lambda line: {name: value for name, value in line["metrics"].items() if name not in MEASURED}
+    assert [same(line) for line in lines(workdir)] == [same(line) for line in before]
+
+
 def test_a_folder_of_another_configuration_is_not_overwritten(finished, capsys):
     workdir, _ = finished
     before = (workdir / "results.jsonl").read_bytes()
@@ -202,6 +220,31 @@ def test_a_folder_of_another_configuration_is_not_overwritten(finished, capsys):
     assert "rows.static.training.epochs is 1 there and 2 here" in error
     assert "--workdir" in error
     assert (workdir / "results.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "config.json"])
+def test_a_broken_file_is_named(finished, tmp_path, capsys, name):
+    copied = tmp_path / "run"
+    shutil.copytree(finished[0], copied, ignore=shutil.ignore_patterns("checkpoints"))
+    (copied / name).write_text((copied / name).read_text()[:-20])
+    command = ["--experiment", "padding", "--scale", "smoke", "--workdir", str(copied), *TINY]
+    for arguments in (command, ["--report", str(copied)]):
+        assert run.main(arguments) == 2
+        error = capsys.readouterr().err
+        assert f"{name}" in error
+        assert "not readable" in error
+        assert error.count("\n") == 1
+
+
+def test_a_run_that_computed_nothing_does_not_keep_its_folder(tmp_path):
+    smoke, quick = (
+        experiments.Run(PADDING, scale, 1, tmp_path, PADDING.configs(scale, {})) for scale in ("smoke", "quick")
+    )
+    smoke.claim()
+    quick.claim()
+    (tmp_path / "checkpoints" / "static-0").mkdir(parents=True)
+    with pytest.raises(Refused, match="scale is 'quick' there and 'smoke' here"):
+        smoke.claim()
 
 
 def test_a_report_is_written_anew(finished, capsys):

@@ -13,4 +13,5 @@ Bias = Array | Callable[[Tokens, Tokens], Array]
 
 def whole_bias(bias: Any, query: Tokens, key: Tokens) -> Array:
     """Float32, for all queries and keys at once."""
-    return (bias(query, key) if callable(bias) else bias).astype(jnp.float32)
+    values: Any = bias(query, key) if callable(bias) else bias
+    return values.astype(jnp.float32)

@@ -13,15 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from flaxmask.attention.products import einsum32
 from flaxmask.masks import Mask
 from flaxmask.masks.evaluate import evaluate
 from flaxmask.tokens import EMPTY, Array, Tokens
-
-HIDDEN = float(jnp.finfo(jnp.float32).min)
-"""Score of a hidden cell: below `FLOOR` by so much that its weight is exactly 0."""
-
-FLOOR = -1e30
-"""Where the running maximum starts: above `HIDDEN`, so that rows that see nothing get no weight either."""
 
 
 class Static(NamedTuple):
@@ -59,7 +54,7 @@ def blockwise(
     k, v = (_padded(x, block_k).transpose(0, 2, 1, 3) for x in (key, value))
     tokens = _padded_tokens(query_tokens, block_q, None), _padded_tokens(key_tokens, block_k, EMPTY)
     rng = jax.random.PRNGKey(0) if dropout_rng is None else dropout_rng
-    out = _attend(static, q * size**-0.5, k, v, tokens, bias_arrays, rng)
+    out: Any = _attend(static, q * size**-0.5, k, v, tokens, bias_arrays, rng)
     out = out.transpose(0, 3, 1, 2, 4).reshape(batch, -1, count, size)
     return out[:, :length]
 
@@ -126,21 +121,21 @@ class _Blocks:
         self.first = jnp.where(some, jnp.argmax(seen, axis=-1), 0)
         self.last = jnp.where(some, self.keys - jnp.argmax(seen[..., ::-1], axis=-1), 0)
 
-    def query_block(self, x: Array, row: Array, i: Array) -> Array:
+    def query_block(self, x: Array, row: Any, i: Any) -> Array:
         """`[M, G, q, …]` of an array `[B, M, G, Q, …]`."""
         start = (row, 0, 0, i * self.static.block_q, *[0] * (x.ndim - 4))
         return jax.lax.dynamic_slice(x, start, (1, *x.shape[1:3], self.static.block_q, *x.shape[4:]))[0]
 
-    def key_block(self, x: Array, row: Array, j: Array) -> Array:
+    def key_block(self, x: Array, row: Any, j: Any) -> Array:
         """`[M, k, H]` of an array `[B, M, K, H]`."""
         start = (row, 0, j * self.static.block_k, 0)
         return jax.lax.dynamic_slice(x, start, (1, x.shape[1], self.static.block_k, x.shape[3]))[0]
 
-    def tokens(self, row: Array, i: Array, j: Array) -> tuple[Tokens, Tokens]:
+    def tokens(self, row: Any, i: Any, j: Any) -> tuple[Tokens, Tokens]:
         query = _take(self.query_tokens, row, i * self.static.block_q, self.static.block_q)
         return query, _take(self.key_tokens, row, j * self.static.block_k, self.static.block_k)
 
-    def bias(self, arrays: Any, row: Array, i: Array, j: Array) -> Array | float:
+    def bias(self, arrays: Any, row: Any, i: Any, j: Any) -> Any:
         """Of one block, broadcastable to `[M, G, q, k]`."""
         if self.static.bias is None:
             return 0.0
@@ -148,19 +143,19 @@ class _Blocks:
         heads = (1, 1) if bias.shape[1] == 1 else (self.heads, self.groups)
         return bias[0].reshape(*heads, *bias.shape[2:])
 
-    def scores(self, query: Array, arrays: Any, row: Array, i: Array, j: Array) -> Float[Array, "M G q k"]:
-        """Biased scores, `HIDDEN` where the mask says so; it is not asked where all is proved visible."""
+    def scores(self, query: Array, arrays: Any, row: Any, i: Any, j: Any) -> Float[Array, "M G q k"]:
+        """Biased scores, -inf where the mask says so; it is not asked where all is proved visible."""
         key = self.key_block(self.k, row, j)
-        scores = jnp.einsum("MGqH,MkH->MGqk", query, key, preferred_element_type=jnp.float32)
+        scores = einsum32("MGqH,MkH->MGqk", query, key)
         scores = scores + self.bias(arrays, row, i, j)
 
         def hide(scores):
             visible = evaluate(self.static.mask, *self.tokens(row, i, j))
-            return jnp.where(visible, scores, HIDDEN)
+            return jnp.where(visible, scores, -jnp.inf)
 
         return jax.lax.cond(self.state[row, i, j] == 2, lambda scores: scores, hide, scores)
 
-    def kept(self, row: Array, i: Array, j: Array) -> Array | float:
+    def kept(self, row: Any, i: Any, j: Any) -> Any:
         """Dropout's factors of one block: 0, or 1 / (1 - rate)."""
         rate = self.static.dropout_rate
         if not rate:
@@ -188,22 +183,24 @@ def _forward(static: Static, q, k, v, tokens, bias, rng):
                 most, total, out = carry
                 scores = blocks.scores(query, bias, row, i, j)
                 new = jnp.maximum(most, scores.max(axis=-1))
-                weights = jnp.exp(scores - new[..., None])
-                old = jnp.exp(most - new)
+                # As long as nothing was seen the maximum is -inf, and -inf - -inf would be NaN.
+                finite = jnp.where(new > -jnp.inf, new, 0.0)
+                weights = jnp.exp(scores - finite[..., None])
+                old = jnp.exp(most - finite)
                 total = total * old + weights.sum(axis=-1)
                 weights = (weights * blocks.kept(row, i, j)).astype(v.dtype)
                 value = blocks.key_block(v, row, j)
-                added = jnp.einsum("MGqk,MkH->MGqH", weights, value, preferred_element_type=jnp.float32)
+                added = einsum32("MGqk,MkH->MGqH", weights, value)
                 return new, total, out * old[..., None] + added
 
             return jax.lax.cond(blocks.state[row, i, j] == 0, lambda carry: carry, compute, carry)
 
-        start = jnp.full(query.shape[:3], FLOOR), jnp.zeros(query.shape[:3]), jnp.zeros(query.shape)
+        start = jnp.full(query.shape[:3], -jnp.inf), jnp.zeros(query.shape[:3]), jnp.zeros(query.shape)
         most, total, out = jax.lax.fori_loop(blocks.first[row, i], blocks.last[row, i], extend, start)
         sees = total > 0
         safe = jnp.where(sees, total, 1.0)
-        # A query that sees nothing: -FLOOR makes all its weights 0 in the backward pass.
-        return None, (out / safe[..., None], jnp.where(sees, most + jnp.log(safe), -FLOOR))
+        # A query that sees nothing: inf makes all its weights 0 in the backward pass.
+        return None, (out / safe[..., None], jnp.where(sees, most + jnp.log(safe), jnp.inf))
 
     _, (out, normalizer) = jax.lax.scan(one, None, _tasks(blocks))
     join = lambda x: x.reshape(blocks.rows, blocks.queries, *x.shape[1:])
@@ -238,12 +235,12 @@ def _backward(static: Static, residuals, d_out):
                 weights = jnp.exp(scores - log_total[..., None])
                 kept = blocks.kept(row, i, j)
                 dropped = (weights * kept).astype(v.dtype)
-                to_value = jnp.einsum("MGqk,MGqH->MkH", dropped, d_block, preferred_element_type=jnp.float32)
-                d_weights = jnp.einsum("MGqH,MkH->MGqk", d_block, value, preferred_element_type=jnp.float32) * kept
+                to_value = einsum32("MGqk,MGqH->MkH", dropped, d_block)
+                d_weights = einsum32("MGqH,MkH->MGqk", d_block, value) * kept
                 d_scores = weights * (d_weights - corrections[..., None])
                 low = d_scores.astype(k.dtype)
-                to_query = jnp.einsum("MGqk,MkH->MGqH", low, key, preferred_element_type=jnp.float32)
-                to_key = jnp.einsum("MGqk,MGqH->MkH", low, query, preferred_element_type=jnp.float32)
+                to_query = einsum32("MGqk,MkH->MGqH", low, key)
+                to_key = einsum32("MGqk,MGqH->MkH", low, query)
                 return to_query, to_key, to_value, _bias_gradient(blocks, bias, row, i, j, d_scores)
 
             def skip(_):
@@ -252,7 +249,10 @@ def _backward(static: Static, residuals, d_out):
 
             parts = jax.lax.cond(blocks.state[row, i, j] == 0, skip, compute, None)
             d_query = d_query + parts[0]
-            d_key, d_value = (_add_block(x, part, row, j * static.block_k) for x, part in zip((d_key, d_value), parts[1:3], strict=True))
+            d_key, d_value = (
+                _add_block(x, part, row, j * static.block_k)
+                for x, part in zip((d_key, d_value), parts[1:3], strict=True)
+            )
             return d_query, d_key, d_value, jax.tree.map(jnp.add, d_bias, parts[3])
 
         start = jnp.zeros(query.shape), *carry
@@ -266,14 +266,14 @@ def _backward(static: Static, residuals, d_out):
     return d_query.astype(q.dtype), d_key.astype(k.dtype), d_value.astype(v.dtype), None, d_bias, None
 
 
-def _add_block(x: Array, part: Array, row: Array, start: Array) -> Array:
+def _add_block(x: Array, part: Array, row: Any, start: Any) -> Array:
     """`x` `[B, M, K, H]` with a block `[M, k, H]` added in place."""
     at = (row, 0, start, 0)
     old = jax.lax.dynamic_slice(x, at, (1, *part.shape))
     return jax.lax.dynamic_update_slice(x, old + part[None], at)
 
 
-def _bias_gradient(blocks: _Blocks, bias: Any, row: Array, i: Array, j: Array, d_scores: Array) -> Any:
+def _bias_gradient(blocks: _Blocks, bias: Any, row: Any, i: Any, j: Any, d_scores: Array) -> Any:
     """Of the bias's arrays, through one block."""
     if blocks.static.bias is None:
         return bias

@@ -49,7 +49,7 @@ def _by_content(mask: Mask) -> By | None:
         case Not(term):
             return _by_content(term)
         case And(terms) | Or(terms):
-            return next(filter(None.__ne__, map(_by_content, terms)), None)
+            return next((found for term in terms if (found := _by_content(term)) is not None), None)
     return None
 
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from flaxmask.attention.dropout import dropout
 from flaxmask.attention.bias import whole_bias
+from flaxmask.attention.dropout import dropout
 from flaxmask.masks import Mask
 from flaxmask.masks.evaluate import evaluate
 from flaxmask.tokens import Array, Tokens
@@ -38,7 +38,7 @@ def reference(
     visible = evaluate(mask, query_tokens, key_tokens, scores)
     scores = jnp.where(visible, scores, -jnp.inf)
     # A row of nothing but -inf has no softmax: give it finite scores here, and no weight below.
-    sees = visible.any(axis=-1, keepdims=True)
+    sees = (scores > -jnp.inf).any(axis=-1, keepdims=True)
     weights = jnp.where(sees, jax.nn.softmax(jnp.where(sees, scores, 0.0), axis=-1), 0.0)
     weights = dropout(weights, dropout_rate, dropout_rng)
     return jnp.einsum("BNQK,BKNH->BQNH", weights, value)

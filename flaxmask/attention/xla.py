@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from flaxmask.attention.dropout import dropout
 from flaxmask.attention.bias import whole_bias
+from flaxmask.attention.dropout import dropout
+from flaxmask.attention.products import einsum32
 from flaxmask.masks import Mask
 from flaxmask.masks.evaluate import evaluate
 from flaxmask.tokens import Array, Tokens
@@ -33,17 +34,18 @@ def xla(
     query = query.reshape(batch, length, key.shape[2], groups, size) * (size**-0.5)
     query, key, value = query.transpose(0, 2, 3, 1, 4), key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3)
 
-    scores = jnp.einsum("BMGQH,BMKH->BMGQK", query, key, preferred_element_type=jnp.float32)
+    scores = einsum32("BMGQH,BMKH->BMGQK", query, key)
     scores = scores.reshape(batch, heads, length, key.shape[2])
     if bias is not None:
         scores = scores + whole_bias(bias, query_tokens, key_tokens)
     visible = evaluate(mask, query_tokens, key_tokens, scores)
-    # The least finite value, not -inf: exp gives exactly 0 on every row that sees something, and a row that
-    # sees nothing stays finite until it is zeroed below.
-    scores = jnp.where(visible, scores, jnp.finfo(jnp.float32).min)
+    some = visible if bias is None else visible & (scores > -jnp.inf)
+    sees = jnp.any(some, axis=-1, keepdims=True)
+    # Hidden cells weigh exp(-inf) = 0, whatever the bias; a row of nothing but these stays finite, and is zeroed below.
+    scores = jnp.where(visible, scores, jnp.where(sees, -jnp.inf, 0.0))
+    scores = scores if bias is None else jnp.where(sees, scores, 0.0)
     weights = dropout(jax.nn.softmax(scores, axis=-1), dropout_rate, dropout_rng).astype(value.dtype)
     weights = weights.reshape(batch, key.shape[1], groups, length, key.shape[2])
-    out = jnp.einsum("BMGQK,BMKH->BMGQH", weights, value)
+    out = einsum32("BMGQK,BMKH->BMGQH", weights, value)
     out = out.reshape(batch, heads, length, size).transpose(0, 2, 1, 3)
-    sees = jnp.any(visible, axis=-1).transpose(0, 2, 1)[..., None]
-    return jnp.where(sees, out, jnp.zeros((), out.dtype))
+    return jnp.where(sees.transpose(0, 2, 1, 3), out, 0.0)

@@ -33,7 +33,15 @@ class DataConfig:
     """The first so many distinct sources of the evaluation split; None takes all."""
 
     def __post_init__(self):
-        for name in ("batch_examples", "length", "shapes", "pack_length", "window", "train_examples"):
+        for name in (
+            "batch_examples",
+            "length",
+            "shapes",
+            "pack_length",
+            "window",
+            "train_examples",
+            "evaluation_examples",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"data.{name}: expected at least 1, got {value}")
+                raise ValueError(f"{name}: expected at least 1, got {value}")

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from flaxmask.data.config import DataConfig
+from flaxmask.names import Refused
 
 
 class Shape(NamedTuple):
@@ -203,6 +204,8 @@ def _make_packed(config: DataConfig, lengths: np.ndarray, static: tuple[int, int
     """Rows whose sides stand in the ratio of the mean lengths, so that both fill up together."""
     mean = lengths.mean(axis=0)
     length = config.pack_length or 2 * max(static)
+    if length < max(static):
+        raise Refused(f"data.pack_length={length}: the longest example takes {max(static)} slots")
     source, target = (max(round_up(length * m / mean.max(), 8), s) for m, s in zip(mean, static, strict=True))
     expected = config.batch_examples * max(mean[0] / source, mean[1] / target)
     return Packed(config.batch_examples, source, target, round_up(max(expected // 16, 1), devices))

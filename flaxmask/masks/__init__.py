@@ -1,6 +1,7 @@
 """Masks as formulas. See `flaxmask.masks.formula`; this module does not import jax."""
 
 import importlib
+from typing import TYPE_CHECKING
 
 from flaxmask.masks.formula import (
     And,
@@ -26,9 +27,13 @@ full, padding, causal, segment, prefix = Full(), Padding(), Causal(), Segment(),
 window, strided, dilated, global_tokens, random_blocks = Window, Strided, Dilated, GlobalTokens, RandomBlocks
 explicit, by = Explicit.of, content
 
+if TYPE_CHECKING:
+    from flaxmask.masks.drawing import draw, figure
+    from flaxmask.masks.meaning import equivalent, implies
+
 _LATER = {
-    "draw": "flaxmask.masks.draw",
-    "figure": "flaxmask.masks.draw",
+    "draw": "flaxmask.masks.drawing",
+    "figure": "flaxmask.masks.drawing",
     "equivalent": "flaxmask.masks.meaning",
     "implies": "flaxmask.masks.meaning",
 }
@@ -51,9 +56,13 @@ __all__ = [
     "causal",
     "content",
     "dilated",
+    "draw",
+    "equivalent",
     "explicit",
+    "figure",
     "full",
     "global_tokens",
+    "implies",
     "padding",
     "parse",
     "prefix",

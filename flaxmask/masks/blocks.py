@@ -15,7 +15,7 @@ from flaxmask.masks import formula
 from flaxmask.masks.formula import Mask
 from flaxmask.tokens import EMPTY, Array, Tokens
 
-_FAR = 2**30  # beyond every position and segment, and two of them still fit into int32
+_FAR = formula.MOST  # beyond every position and segment
 
 
 class Bounds(NamedTuple):

@@ -77,9 +77,7 @@ def _evaluate(mask: Mask, query: Tokens, key: Tokens, scores: Array | None) -> B
     raise TypeError(f"mask: no rule to evaluate {type(mask).__name__}")
 
 
-def _joined(
-    terms: tuple[Mask, ...], query: Tokens, key: Tokens, scores: Array | None
-) -> list[Bool[Array, "B #N Q K"]]:
+def _joined(terms: tuple[Mask, ...], query: Tokens, key: Tokens, scores: Array | None) -> list[Bool[Array, "B #N Q K"]]:
     """The terms of an `And`.
 
     In "rows", slots and positions are the same on real tokens, and `segment` hides all others: there the causal

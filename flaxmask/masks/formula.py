@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from flaxmask.tokens import Array, Tokens
 
 
+MOST = 2**30
+"""Bounds and positions up to here: sums and differences of two of them fit into int32."""
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class Mask:
     """A formula over a query's `Tokens` and a key's. Combine with `&`, `|` and `~`."""
@@ -82,6 +86,8 @@ def _check_integers(mask: Mask, least: int):
         value = getattr(mask, field.name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{mask.name()}: {field.name}: expected an integer ≥ {least}, got {value!r}")
+        if value > MOST:
+            raise ValueError(f"{mask.name()}: {field.name}: expected at most 2**30, got {value!r}")
 
 
 class Full(Mask):
@@ -158,7 +164,7 @@ class Window(PositionMask):
 
     def cells(self, query: Any, key: Any) -> Any:
         """`query - left ≤ key ≤ query + right`."""
-        return (key >= query - self.left) & (key <= query + self.right)
+        return (query - key <= self.left) & (key - query <= self.right)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -250,7 +256,9 @@ class RandomBlocks(PositionMask):
         drawn = earlier != earlier
         for number in range(self.count):
             start = xp.asarray((self.seed * 0x9E3779B9 + number * 0x85EBCA6B + 1) % 2**32, dtype=xp.uint32)
-            draw = _mixed(_mixed(later.astype(xp.uint32) ^ start, xp), xp) % (xp.maximum(later, 0) + 1).astype(xp.uint32)
+            draw = _mixed(_mixed(later.astype(xp.uint32) ^ start, xp), xp) % (xp.maximum(later, 0) + 1).astype(
+                xp.uint32
+            )
             drawn = drawn | (draw.astype(earlier.dtype) == earlier)
         return drawn & (earlier >= 0)
 
@@ -281,7 +289,7 @@ class Explicit(PositionMask):
         if not isinstance(array, np.ndarray) or array.dtype != np.bool_ or array.ndim != 2:
             found = f"{array.dtype}{list(array.shape)}" if hasattr(array, "shape") else type(array).__name__
             raise ValueError(f"explicit: expected a NumPy array of bool[queries, keys], got {found}")
-        return cls(*array.shape, np.packbits(array).tobytes())
+        return cls(array.shape[0], array.shape[1], np.packbits(array).tobytes())
 
     @classmethod
     def read(cls, text: str) -> Explicit:

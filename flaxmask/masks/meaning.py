@@ -10,7 +10,7 @@ many cells stand for all. `random_blocks` and `by` are free variables: what hold
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def simplify(mask: Mask) -> Mask:
 
 def _reduced(kind: type[And] | type[Or], terms: tuple[Mask, ...]) -> Mask:
     """Drop each term without which the whole means the same."""
-    kept = list(_flat(kind, map(simplify, terms)))
+    kept = list(dict.fromkeys(_flat(kind, map(simplify, terms))))
     if kind is And:
         kept = _merged_windows(kept)
     whole = lambda parts: parts[0] if len(parts) == 1 else kind(tuple(parts))
@@ -89,7 +89,9 @@ def _always(a: Mask, b: Mask, relation) -> Answer:
     cells = _positions([atom for atom in atoms if atom not in free])
     if cells is None or len(cells[0]) * 6 * 2 ** len(free) > MOST_CELLS:
         return "unknown"
-    known = {atom: atom.cells(*cells) for atom in atoms if isinstance(atom, formula.PositionMask) and atom not in free}
+    known: dict[Mask, Any] = {
+        atom: atom.cells(*cells) for atom in atoms if isinstance(atom, formula.PositionMask) and atom not in free
+    }
     for values in itertools.product([False, True], repeat=len(free)):
         for (real, same), prefix in itertools.product([(False, False), (True, False), (True, True)], [False, True]):
             fixed = {formula.Padding(): real, formula.Segment(): same, formula.Prefix(): prefix, Full(): True}

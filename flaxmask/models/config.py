@@ -52,15 +52,15 @@ class TransformerConfig:
     """The target embedding, transposed, as the output projection."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation; parameters, softmax and loss stay float32."""
-    attention: str | None = None
+    attention: Literal["reference", "xla", "blockwise"] | None = None
     """Implementation of attention; None takes the best that supports each call."""
 
     def __post_init__(self):
-        if self.heads < 1 or self.d_model % self.heads:
+        for name in ("d_model", "d_ffn", "heads", "encoder_layers", "decoder_layers", "max_positions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.d_model % self.heads:
             raise ValueError(f"heads: expected a divisor of d_model {self.d_model}, got {self.heads}")
         for name in ("dropout", "attention_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name}: expected 0 ≤ rate < 1, got {getattr(self, name)}")
-        for name in ("d_ffn", "encoder_layers", "decoder_layers", "max_positions"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")

@@ -100,11 +100,9 @@ class Transformer(nn.Module):
     def step(self, cache: Cache, tokens: Tokens) -> tuple[Float[Array, "B Q V"], Cache]:
         """Logits after `tokens` `[B, Q]`, and the cache with them; any Q, so a prefix can be read at once."""
         write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, cache.filled, axis=1)
-        cached = Tokens(
-            write(cache.tokens.ids, tokens.ids),
-            write(cache.tokens.segments, tokens.segments),
-            write(cache.tokens.positions, tokens.positions),
-        )
+        prefix = jnp.zeros(tokens.shape, bool) if tokens.prefix is None else tokens.prefix
+        new = Tokens(tokens.ids, tokens.segments, tokens.positions, prefix)
+        cached = jax.tree.map(write, cache.tokens, new)
         x = self._embed_target(tokens, True)
         layers = []
         for layer, key_value, memory in zip(self.decoder, cache.layers, cache.memory, strict=True):

@@ -32,6 +32,7 @@ METRICS = {
     "step_milliseconds": Metric("step", "ms", 1, "low", measured=True),
     "compile_count": Metric("compiles", "", 0, "low", measured=True),
     "compile_seconds": Metric("compile", "s", 1, "low", measured=True),
+    "compile_cached": Metric("from cache", "programs", measured=True),
     "peak_memory_bytes": Metric("memory", "MiB", 0, "low", 2.0**-20, measured=True),
     "updates": Metric("updates"),
     "real_tokens": Metric("real tokens seen", "M", 2, scale=1e-6),

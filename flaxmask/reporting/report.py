@@ -32,9 +32,9 @@ def write(directory: Path) -> Table:
     """Write `table.md`, `table.tex`, `table.csv`, `figures/*.png` and `report.html`; return the table.
 
     Raises:
-      FileNotFoundError: the folder holds no run.
+      Refused: the folder holds no run.
     """
-    settings = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    settings = results.read_settings(directory)
     lines = results.read(directory)
     table = make_table(settings, lines)
     results.write_whole(directory / "table.md", table.markdown())

@@ -5,14 +5,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+from flaxmask.names import Refused
+
 FILE = "results.jsonl"
+SETTINGS = "config.json"
 
 
 def read(directory: Path) -> list[dict[str, Any]]:
     """The results of a run; none where there is no file yet.
 
     Raises:
-      ValueError: a line that is no JSON; the message names it.
+      Refused: a line that is no JSON; the message names it.
     """
     path = directory / FILE
     if not path.exists():
@@ -22,10 +25,25 @@ def read(directory: Path) -> list[dict[str, Any]]:
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError as error:
-            raise ValueError(
+            raise Refused(
                 f"{path}, line {number}: not readable ({error.msg}); remove the line to compute it anew"
             ) from error
     return lines
+
+
+def read_settings(directory: Path) -> dict[str, Any]:
+    """What `config.json` says of a run.
+
+    Raises:
+      Refused: there is none, or it is no JSON.
+    """
+    path = directory / SETTINGS
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refused(f"{directory} holds no run: expected a {SETTINGS} there") from None
+    except json.JSONDecodeError as error:
+        raise Refused(f"{path}: not readable ({error.msg}); remove the folder, or name another") from error
 
 
 def append(directory: Path, line: dict[str, Any]):

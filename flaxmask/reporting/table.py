@@ -112,14 +112,24 @@ def _notes(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[
     if not results:
         return ["no cell is finished yet"]
     seeds = sorted({line["seed"] for line in results})
-    origin = results[-1]["provenance"]
-    versions = ", ".join(f"{name} {origin['versions'][name]}" for name in ("python", "jax", "flax"))
+    origins = [line["provenance"] for line in results]
+    versions = lambda of: ", ".join(f"{name} {of['versions'][name]}" for name in ("python", "jax", "flax"))
+    machines = [f"{len(of['devices'])} device(s): {of['devices'][0]}; {versions(of)}" for of in origins]
+    commits = [f"commit {of['git'][:12] or 'unknown'}{' with changes' if of['dirty'] else ''}" for of in origins]
+    cached = sum(line["metrics"].get("compile_cached", 0) for line in results)
+    notes = (
+        [f"{cached:.0f} programs came from the compilation cache: their compile seconds are of reading"]
+        if cached
+        else []
+    )
     spread = "mean ± standard deviation over" if len(seeds) > 1 else "one run, no spread:"
     return [
         f"scale {settings['scale']}; {settings['parallel']}; "
         f"{spread} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
-        f"{len(origin['devices'])} device(s): {origin['devices'][0]}; {versions}",
-        f"commit {origin['git'][:12] or 'unknown'}{' with changes' if origin['dirty'] else ''}; `{origin['command']}`",
+        *dict.fromkeys(machines),
+        *dict.fromkeys(commits),
+        *dict.fromkeys(f"`{of['command']}`" for of in origins),
+        *notes,
     ]
 
 

@@ -29,10 +29,10 @@ class TrainingConfig:
     def __post_init__(self):
         for name in ("epochs", "checkpoint_every"):
             if getattr(self, name) < 1:
-                raise ValueError(f"training.{name}: expected at least 1, got {getattr(self, name)}")
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.warmup_steps < 0:
-            raise ValueError(f"training.warmup_steps: expected at least 0, got {self.warmup_steps}")
+            raise ValueError(f"warmup_steps: expected at least 0, got {self.warmup_steps}")
         if not 0.0 <= self.label_smoothing < 1.0:
-            raise ValueError(f"training.label_smoothing: expected 0 ≤ share < 1, got {self.label_smoothing}")
-        if self.learning_rate <= 0.0:
-            raise ValueError(f"training.learning_rate: expected more than 0, got {self.learning_rate}")
+            raise ValueError(f"label_smoothing: expected 0 ≤ share < 1, got {self.label_smoothing}")
+        if not 0.0 < self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate: expected more than 0, got {self.learning_rate}")

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from flaxmask.names import Refused
 from flaxmask.tokens import Batch
 from flaxmask.training.checkpoint import Checkpoints
 from flaxmask.training.step import CompiledStep, TrainState
@@ -24,6 +25,8 @@ class Progress:
       seconds: of training: data, updates and their waiting; without compiling and saving.
       compile_count: programs compiled.
       compile_seconds: spent on compiling.
+      compile_cached: programs that came from jax's persistent cache.
+      devices: how many took part; the plan depends on it.
       peak_memory_bytes: of the largest compiled update.
       loss: of the last update, nats a target token.
     """
@@ -34,6 +37,8 @@ class Progress:
     seconds: float = 0.0
     compile_count: int = 0
     compile_seconds: float = 0.0
+    compile_cached: int = 0
+    devices: int = 1
     peak_memory_bytes: int = 0
     loss: float = float("nan")
 
@@ -64,9 +69,14 @@ def train(
     Returns:
       The last state, as one copy, and the progress.
     """
-    progress = Progress()
+    progress = Progress(devices=len(step.devices))
     if checkpoints is not None and checkpoints.latest is not None:
         state, iterator, saved = checkpoints.restore(state, iterator)
+        if saved["devices"] != progress.devices:
+            raise Refused(
+                f"the checkpoint at update {saved['steps']} is of {saved['devices']} device(s), here are "
+                f"{progress.devices}: another plan, which would repeat examples; use as many, or another folder"
+            )
         progress = Progress(**saved)
     placed = step.place(state)
     clock = _Clock(step, progress)
@@ -101,7 +111,7 @@ class _Clock:
 
     def __init__(self, step: CompiledStep, progress: Progress):
         self._step, self._progress = step, progress
-        self._before = (progress.compile_count, progress.compile_seconds)
+        self._before = (progress.compile_count, progress.compile_seconds, progress.compile_cached)
         self._compiled = step.compile_seconds
         self._last = time.perf_counter()
 
@@ -111,6 +121,7 @@ class _Clock:
         self._last, self._compiled = now, compiled
         self._progress.compile_count = self._before[0] + self._step.compile_count
         self._progress.compile_seconds = self._before[1] + self._step.compile_seconds
+        self._progress.compile_cached = self._before[2] + self._step.compile_cached
         memory = max(self._progress.peak_memory_bytes, self._step.peak_memory_bytes)
         self._progress.peak_memory_bytes = memory
 

@@ -86,6 +86,7 @@ class CompiledStep:
     Attributes:
       compile_count: programs compiled.
       compile_seconds: spent on tracing and compiling them.
+      compile_cached: how many of them came from jax's persistent cache, and so cost little.
       peak_memory_bytes: of the largest program: arguments, outputs and temporaries, a device.
     """
 
@@ -107,7 +108,7 @@ class CompiledStep:
                 donate_argnums=0,
             )
         self._compiled: dict[Any, Any] = {}
-        self.compile_count, self.compile_seconds, self.peak_memory_bytes = 0, 0.0, 0
+        self.compile_count, self.compile_seconds, self.compile_cached, self.peak_memory_bytes = 0, 0.0, 0, 0
 
     def place(self, state: TrainState) -> TrainState:
         """The state on every device."""
@@ -140,11 +141,26 @@ class CompiledStep:
     def _compile(self, state: TrainState, batch: Batch):
         jax.block_until_ready(state)  # what still runs is not compiling
         start = time.perf_counter()
+        hits = _CacheHits.count
         compiled = self._function.lower(state, batch).compile()
         self.compile_seconds += time.perf_counter() - start
+        self.compile_cached += _CacheHits.count > hits
         self.compile_count += 1
         self.peak_memory_bytes = max(self.peak_memory_bytes, _memory(compiled))
         return compiled
+
+
+class _CacheHits:
+    """Programs read from the persistent cache by this process."""
+
+    count = 0
+
+    @classmethod
+    def listen(cls, event: str, **_):
+        cls.count += event == "/jax/compilation_cache/cache_hits"
+
+
+jax.monitoring.register_event_listener(_CacheHits.listen)
 
 
 def _memory(compiled) -> int:

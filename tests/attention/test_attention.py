@@ -101,6 +101,25 @@ def test_a_hidden_key_moves_nothing_not_even_the_last_bit(implementation, rng):
         assert (np.asarray(after) != np.asarray(before))[~hidden].any() == (~hidden).any()
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("least", [-np.inf, np.finfo(np.float32).min])
+def test_a_bias_cannot_bring_back_what_is_hidden(implementation, least):
+    """Query 0 sees key 0 alone, whose bias is the least: it still is all that it sees, or nothing at all."""
+    tokens = Tokens.of(np.ones((1, 3), int))
+    query = jnp.ones((1, 3, 1, 2))
+    value = jnp.arange(1.0, 4.0).reshape(1, 3, 1, 1) * jnp.ones((1, 3, 1, 2))
+    bias = jnp.zeros((1, 1, 3, 3)).at[0, 0, 0, 0].set(least)
+    run = lambda bias, value: attention.dot_product_attention(
+        query, query, value, masks.causal, tokens, tokens, bias=bias, implementation=implementation
+    )
+    out, pull = jax.vjp(run, bias, value)
+    np.testing.assert_allclose(out[0, 0], 0.0 if least == -np.inf else 1.0)
+    np.testing.assert_allclose(out[0, 1], 1.5, atol=1e-6)
+    d_bias, d_value = pull(jnp.ones_like(out))
+    assert jnp.isfinite(d_bias).all()
+    assert jnp.isfinite(d_value).all()
+
+
 def test_bf16_stays_near_f32(rng):
     arrays, tokens = inputs(rng)
     wanted = attention.dot_product_attention(*arrays, masks.padding, *tokens)

@@ -124,3 +124,8 @@ def test_the_iterator_resumes_in_the_middle_of_an_epoch():
     for left, right in zip(wanted, (batch.examples for batch in again), strict=True):
         np.testing.assert_array_equal(left, right)
     assert len(wanted) == len(plan) - 7
+
+
+def test_a_pack_shorter_than_the_longest_example_is_refused():
+    with pytest.raises(ValueError, match=r"data\.pack_length=8: the longest example takes 16 slots"):
+        make_layout(DataConfig(layout="packed", pack_length=8, length=16), toy.examples(5).lengths)

@@ -40,7 +40,10 @@ def test_in_rows_and_packs_everything_is_proved_of_the_primitives(text, seed, la
     tokens = batches(examples(6, seed, longest=5), layout, 6, length=8, pack_length=16)[0].source
     if text not in ("full", "padding", "segment") and layout == "packed":
         return  # positions start again within a block: bounds cannot know
-    found, wanted = np.asarray(masks.parse(text).blocks(tokens, tokens, *sizes)), truth(masks.parse(text), tokens, tokens, *sizes)
+    found, wanted = (
+        np.asarray(masks.parse(text).blocks(tokens, tokens, *sizes)),
+        truth(masks.parse(text), tokens, tokens, *sizes),
+    )
     if text == "segment":  # a block that holds two examples has bounds, not a list
         found, wanted = found != 0, np.where((wanted == 0) & (found == 1), 1, wanted) != 0
     np.testing.assert_array_equal(found, wanted)

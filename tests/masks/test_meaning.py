@@ -3,7 +3,6 @@ import itertools
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from flaxmask import Tokens, masks
 from flaxmask.masks.evaluate import evaluate
@@ -116,6 +115,8 @@ def test_a_simpler_formula_means_the_same(mask):
     [
         ("causal & full & segment", "causal & segment"),
         ("segment & padding & causal", "segment & causal"),
+        ("causal & segment & causal", "causal & segment"),
+        ("causal | causal", "causal"),
         ("~~causal", "causal"),
         ("window(5, 2) & window(2, 5) & segment", "window(2, 2) & segment"),
         ("causal | full", "full"),

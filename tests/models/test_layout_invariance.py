@@ -15,9 +15,7 @@ from tests import toy
 DATA = toy.examples(64)
 CONFIGS = {
     "pre, two layers": toy.DEEP,
-    "post, learned positions, shared": dataclasses.replace(
-        toy.CONFIG, norm="post", positions="learned", max_positions=16
-    ),
+    "post, learned positions": dataclasses.replace(toy.CONFIG, norm="post", positions="learned", max_positions=16),
     "untied": dataclasses.replace(toy.CONFIG, tie_logits=False),
 }
 LOCAL = MaskConfig(
@@ -42,7 +40,11 @@ def summed(layout, config, masks):
 
 @pytest.mark.parametrize(
     ("name", "masks"),
-    [("pre, two layers", MaskConfig()), ("post, learned positions, shared", MaskConfig()), ("untied", LOCAL)],
+    [
+        ("pre, two layers", MaskConfig()),
+        pytest.param("post, learned positions", MaskConfig(), marks=pytest.mark.slow),
+        pytest.param("untied", LOCAL, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_all_four_layouts_give_one_loss_and_one_gradient(name, masks):
@@ -62,7 +64,7 @@ def test_a_packed_batch_holds_several_examples_a_row():
     assert all(batch.source.segments.max() > 2 for batch in toy.batches(DATA, "packed", 32, length=16))
 
 
-@pytest.mark.parametrize("part", ["encoder", "decoder", "cross"])
+@pytest.mark.parametrize("part", ["cross", *(pytest.param(p, marks=pytest.mark.slow) for p in ("encoder", "decoder"))])
 def test_a_mask_without_segments_is_seen(part):
     """The law can fail: a packed batch whose examples read each other changes the loss."""
     leaky = dataclasses.replace(MaskConfig(), **{part: "causal & padding" if part == "decoder" else "padding"})

@@ -105,7 +105,8 @@ def test_a_learned_position_past_the_table_is_nan_not_another_position():
     ("changes", "message"),
     [
         ({"heads": 3}, "heads: expected a divisor of d_model 512, got 3"),
-        ({"heads": 0}, "heads: expected a divisor"),
+        ({"heads": 0}, "heads: expected at least 1, got 0"),
+        ({"d_model": -4}, "d_model: expected at least 1, got -4"),
         ({"dropout": 1.0}, "dropout: expected 0 ≤ rate < 1"),
         ({"encoder_layers": 0}, "encoder_layers: expected at least 1"),
     ],

@@ -7,6 +7,7 @@ import pytest
 from flaxmask.data.config import DataConfig
 from flaxmask.data.layouts import make_layout
 from flaxmask.data.loader import Plan, batches
+from flaxmask.names import Refused
 from flaxmask.training.checkpoint import Checkpoints
 from flaxmask.training.loop import train
 from flaxmask.training.step import CompiledStep
@@ -44,7 +45,7 @@ def run(directory=None, stop_after=None, parallel="jit"):
     return state, progress, losses
 
 
-@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+@pytest.mark.parametrize("parallel", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_a_run_that_is_cut_off_goes_on_where_it_was(tmp_path, parallel):
     wanted, progress, losses = run(parallel=parallel)
     assert progress.steps == len(PLAN) == 10
@@ -82,3 +83,10 @@ def test_a_loss_that_is_no_number_stops_the_run():
     broken = functools.partial(UPDATE, apply=lambda params, batch, rng: toy.model().apply(params, batch) * np.nan)
     with pytest.raises(FloatingPointError, match="the loss of update 1 is nan"):
         train(start(), batches(DATA, PLAN), CompiledStep(broken, devices=jax.devices()[:1]))
+
+
+def test_another_number_of_devices_is_refused(tmp_path):
+    run(tmp_path, stop_after=5)
+    step = CompiledStep(UPDATE, devices=jax.devices()[:2])
+    with Checkpoints(tmp_path) as kept, pytest.raises(Refused, match=r"is of 1 device\(s\), here are 2"):
+        train(start(), batches(DATA, PLAN), step, kept, 3)

@@ -30,7 +30,9 @@ def draw(mask: Mask, query: Tokens, key: Tokens, scores: Array | None = None, ro
       row: of the batch.
       head: for a mask by content that differs between heads.
     """
-    return "\n".join(" ".join("■" if cell else "·" for cell in line) for line in _cells(mask, query, key, scores, row, head))
+    return "\n".join(
+        " ".join("■" if cell else "·" for cell in line) for line in _cells(mask, query, key, scores, row, head)
+    )
 
 
 def figure(
@@ -46,7 +48,7 @@ def figure(
     for tokens, line in ((query, axes.axhline), (key, axes.axvline)):
         segments = np.asarray(tokens.segments)[row]
         for slot in np.flatnonzero(np.diff(segments)):
-            line(slot + 1, color="#D55E00", linewidth=1.2)
+            line(float(slot + 1), color="#D55E00", linewidth=1.2)
     axes.set(xlabel="key", ylabel="query", title=str(mask), aspect="equal", xticks=[], yticks=[])
     axes.title.set_fontsize(9)
     axes.invert_yaxis()
