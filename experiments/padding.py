@@ -17,7 +17,7 @@ EXPERIMENT = Experiment(
             TransformerConfig(d_model=32, d_ffn=64, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0),
         ),
         "quick": Config(
-            DataConfig(length=32, train_examples=60_000, batch_examples=256, evaluation_examples=2_000),
+            DataConfig(length=32, train_examples=60_000, batch_examples=128, evaluation_examples=2_000),
             _SMALL,
             training=TrainingConfig(learning_rate=2e-3, schedule="cosine"),
         ),
