@@ -29,6 +29,9 @@ def main(arguments: list[str]) -> int:
     except Refused as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 2
+    except FloatingPointError as error:
+        print(f"run.py: {error}; the checkpoint before it is kept", file=sys.stderr)
+        return 1
 
 
 class Parser(argparse.ArgumentParser):
