@@ -64,23 +64,19 @@ def compare(seed, mask, kind, dtype=np.float32, atol=1e-5, queries=QUERIES, keys
         assert worst <= max(10 * atol, 1e-4) * max(norm, 1.0)
 
 
-@settings(max_examples=5, deadline=None)
-@given(st.integers(0, 2**32 - 1), formulas(), st.sampled_from(["none", "array", "row", "pytree"]))
-def test_outputs_and_gradients_are_the_reference_s(seed, mask, kind):
-    with jax.disable_jit():  # loops in Python: each formula would be a program of seconds
-        compare(seed, mask, kind)
+def test_outputs_and_gradients_are_the_reference_s():
+    compare(0, masks.parse("segment & (causal | prefix) & ~window(0)"), "pytree")
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32 - 1), formulas(), st.sampled_from(["none", "array", "row", "pytree"]))
 def test_outputs_and_gradients_are_the_reference_s_many_times(seed, mask, kind):
     compare(seed, mask, kind)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_bf16(seed):
-    compare(seed, masks.parse("segment & window(3, 5)"), "none", jnp.bfloat16, atol=2e-2)
+def test_bf16():
+    compare(0, masks.parse("segment & window(3, 5)"), "none", jnp.bfloat16, atol=2e-2)
 
 
 def test_a_bias_that_closes_over_parameters_gets_gradients(rng):
