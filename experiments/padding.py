@@ -13,7 +13,7 @@ EXPERIMENT = Experiment(
     rows={layout: {"data.layout": layout} for layout in ("static", "dynamic", "bucketed", "packed")},
     scales={
         "smoke": Config(
-            DataConfig(length=24, train_examples=256, batch_examples=32, evaluation_examples=64, shapes=2),
+            DataConfig(length=24, train_examples=256, batch_examples=64, evaluation_examples=64, shapes=2),
             TransformerConfig(d_model=32, d_ffn=64, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0),
         ),
         "quick": Config(
