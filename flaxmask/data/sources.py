@@ -19,7 +19,10 @@ def read_split(name: str, split: str, most: int | None = None) -> list[dict[str,
     """
     with _quiet():
         builder: Any = BUILDERS[name](file_format="array_record")
-        builder.download_and_prepare()
+        try:
+            builder.download_and_prepare()
+        except FileExistsError:  # another process prepared it meanwhile
+            builder = BUILDERS[name](file_format="array_record")
         source = builder.as_data_source(split)
         count = len(source) if most is None else min(most, len(source))
         examples = source.__getitems__(range(count))

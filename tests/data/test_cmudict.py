@@ -1,4 +1,9 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
+import pytest
 
 from flaxmask.data import tasks
 from flaxmask.data.cmudict import dictionary_file, read_dictionary, split_of
@@ -20,6 +25,19 @@ def test_the_builder_holds_every_line_once_and_no_word_twice():
     for name, split in splits.items():
         assert {split_of(e["word"]) for e in split} == {name}
     assert 0.04 < len(splits["test"]) / len(wanted) < 0.06
+
+
+@pytest.mark.slow
+def test_two_processes_may_prepare_at_once(tmp_path):
+    program = "from flaxmask.data.sources import read_split; print(len(read_split('cmudict', 'test')))"
+    environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path)}
+    both = [
+        subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    counts = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert counts[0] == counts[1] == f"{len(read_split('cmudict', 'test'))}\n"
 
 
 def test_the_task_has_all_pronunciations_as_references_and_no_stress():
