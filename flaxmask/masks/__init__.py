@@ -3,25 +3,9 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from flaxmask.masks.formula import (
-    And,
-    By,
-    Causal,
-    Dilated,
-    Explicit,
-    Full,
-    GlobalTokens,
-    Mask,
-    Not,
-    Or,
-    Padding,
-    Prefix,
-    RandomBlocks,
-    Segment,
-    Strided,
-    Window,
-)
+from flaxmask.masks.formula import And, By, Full, Mask, Not, Or, Padding, Prefix, Segment
 from flaxmask.masks.parse import content, parse
+from flaxmask.masks.positions import Causal, Dilated, Explicit, GlobalTokens, RandomBlocks, Strided, Window
 
 full, padding, causal, segment, prefix = Full(), Padding(), Causal(), Segment(), Prefix()
 window, strided, dilated, global_tokens, random_blocks = Window, Strided, Dilated, GlobalTokens, RandomBlocks

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from flaxmask.masks import formula
+from flaxmask.masks import formula, positions
 from flaxmask.masks.formula import Mask
 from flaxmask.tokens import EMPTY, Array, Tokens
 
@@ -60,7 +60,7 @@ def block_map(mask: Mask, query: Tokens, key: Tokens, block_q: int, block_k: int
 def bounds(tokens: Tokens, size: int, axis: int) -> Bounds:
     """Of each block of `size` slots, with an axis of 1 at `axis`."""
     prefix = jnp.zeros(tokens.shape, bool) if tokens.prefix is None else tokens.prefix
-    positions, segments = jnp.asarray(tokens.positions), jnp.asarray(tokens.segments)
+    place, segments = jnp.asarray(tokens.positions), jnp.asarray(tokens.segments)
     real = segments > 0
 
     def over(reduce, values, fill):
@@ -70,8 +70,8 @@ def bounds(tokens: Tokens, size: int, axis: int) -> Bounds:
         return jnp.expand_dims(reduce(blocks, axis=-1), axis)
 
     return Bounds(
-        low=over(jnp.min, positions, _FAR),
-        high=over(jnp.max, positions, -_FAR),
+        low=over(jnp.min, place, _FAR),
+        high=over(jnp.max, place, -_FAR),
         first=over(jnp.min, jnp.where(real, segments, _FAR), _FAR),
         last=over(jnp.max, segments, -_FAR),
         all_real=over(jnp.all, real, True),
@@ -94,7 +94,7 @@ def _prove(mask: Mask, q: Bounds, k: Bounds) -> Array:
             return _proved(apart, one & q.all_real & k.all_real)
         case formula.Prefix():
             return _proved(~k.any_prefix, k.all_prefix)
-        case formula.Causal():
+        case positions.Causal():
             return _proved(k.low > q.high, k.high <= q.low)
         case formula.Not(term):
             return 2 - _prove(term, q, k)
@@ -102,30 +102,30 @@ def _prove(mask: Mask, q: Bounds, k: Bounds) -> Array:
             return functools.reduce(jnp.minimum, [_prove(term, q, k) for term in terms])
         case formula.Or(terms):
             return functools.reduce(jnp.maximum, [_prove(term, q, k) for term in terms])
-        case formula.PositionMask():
+        case positions.PositionMask():
             return _prove_positions(mask, q, k)
     return jnp.full((1, 1, 1), 1)
 
 
-def _prove_positions(mask: formula.PositionMask, q: Bounds, k: Bounds) -> Array:
+def _prove_positions(mask: positions.PositionMask, q: Bounds, k: Bounds) -> Array:
     least, most = q.low - k.high, q.high - k.low  # of query - key
     match mask:
-        case formula.Window(left, right):
+        case positions.Window(left, right):
             return _proved((least > left) | (most < -right), (least >= -right) & (most <= left))
-        case formula.Strided(step):
+        case positions.Strided(step):
             return _proved(_next_multiple(least, step) > most, _one_multiple(least, most, step))
-        case formula.Dilated(width, step):
+        case positions.Dilated(width, step):
             low, high = jnp.maximum(least, -width * step), jnp.minimum(most, width * step)
             inside = (least >= -width * step) & (most <= width * step)
             return _proved(_next_multiple(low, step) > high, inside & _one_multiple(least, most, step))
-        case formula.GlobalTokens(count):
+        case positions.GlobalTokens(count):
             return _proved((q.low >= count) & (k.low >= count), (q.high < count) | (k.high < count))
-        case formula.RandomBlocks(size):
+        case positions.RandomBlocks(size):
             # Within one block on either side all cells are alike.
             alike = (q.low // size == q.high // size) & (k.low // size == k.high // size)
             seen = mask.cells(q.low, k.low)
             return _proved(alike & ~seen, alike & seen)
-        case formula.Explicit():
+        case positions.Explicit():
             return _prove_explicit(mask, q, k)
     return jnp.full((1, 1, 1), 1)
 
@@ -144,7 +144,7 @@ def _one_multiple(least: Array, most: Array, step: int) -> Array:
     return (step == 1) | ((least == most) & (least % step == 0))
 
 
-def _prove_explicit(mask: formula.Explicit, q: Bounds, k: Bounds) -> Array:
+def _prove_explicit(mask: positions.Explicit, q: Bounds, k: Bounds) -> Array:
     """By counting the table's cells in the rectangle of positions, from its sums."""
     sums = jnp.asarray(np.pad(mask.array.astype(np.int32).cumsum(0).cumsum(1), ((1, 0), (1, 0))))
     clip = lambda x, size: jnp.clip(x, 0, size)

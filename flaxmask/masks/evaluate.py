@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from flaxmask.masks.formula import And, By, Causal, Full, Mask, Not, Or, Padding, PositionMask, Prefix, Segment
+from flaxmask.masks.formula import And, By, Full, Mask, Not, Or, Padding, Prefix, Segment
+from flaxmask.masks.positions import Causal, PositionMask
 from flaxmask.tokens import EMPTY, Array, Tokens
 
 

@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from flaxmask.masks import formula
-from flaxmask.masks.formula import And, Full, Mask, Not, Or, Window
+from flaxmask.masks import formula, positions
+from flaxmask.masks.formula import And, Full, Mask, Not, Or
+from flaxmask.masks.positions import Window
 
 Answer = Literal["unknown"] | bool
 
@@ -85,12 +86,12 @@ def _merged_windows(terms: list[Mask]) -> list[Mask]:
 def _always(a: Mask, b: Mask, relation) -> Answer:
     """Whether a relation between two formulas holds in every cell."""
     atoms = list(dict.fromkeys([*_atoms(a), *_atoms(b)]))
-    free = [atom for atom in atoms if isinstance(atom, formula.RandomBlocks | formula.By)]
+    free = [atom for atom in atoms if isinstance(atom, positions.RandomBlocks | formula.By)]
     cells = _positions([atom for atom in atoms if atom not in free])
     if cells is None or len(cells[0]) * 6 * 2 ** len(free) > MOST_CELLS:
         return "unknown"
     known: dict[Mask, Any] = {
-        atom: atom.cells(*cells) for atom in atoms if isinstance(atom, formula.PositionMask) and atom not in free
+        atom: atom.cells(*cells) for atom in atoms if isinstance(atom, positions.PositionMask) and atom not in free
     }
     for values in itertools.product([False, True], repeat=len(free)):
         for (real, same), prefix in itertools.product([(False, False), (True, False), (True, True)], [False, True]):
@@ -129,15 +130,15 @@ def _positions(atoms: list[Mask]) -> tuple[np.ndarray, np.ndarray] | None:
     widest, period, thresholds = 0, 1, {0}
     for atom in atoms:
         match atom:
-            case formula.Window(left, right):
+            case positions.Window(left, right):
                 widest = max(widest, left, right)
-            case formula.Strided(step):
+            case positions.Strided(step):
                 period = math.lcm(period, step)
-            case formula.Dilated(width, step):
+            case positions.Dilated(width, step):
                 widest, period = max(widest, width * step), math.lcm(period, step)
-            case formula.GlobalTokens(count):
+            case positions.GlobalTokens(count):
                 thresholds.add(count)
-            case formula.Explicit(rows, columns):
+            case positions.Explicit(rows, columns):
                 widest = max(widest, rows, columns)
                 thresholds |= set(range(max(rows, columns) + 1))
     reach = widest + period + 1

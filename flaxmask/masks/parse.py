@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import NoReturn
 
-from flaxmask.masks import formula
+from flaxmask.masks import formula, positions
 from flaxmask.masks.formula import Mask
 from flaxmask.names import nearest
 
@@ -19,15 +19,15 @@ PRIMITIVES: dict[str, type[Mask]] = {
     for kind in (
         formula.Full,
         formula.Padding,
-        formula.Causal,
+        positions.Causal,
         formula.Segment,
         formula.Prefix,
-        formula.Window,
-        formula.Strided,
-        formula.Dilated,
-        formula.GlobalTokens,
-        formula.RandomBlocks,
-        formula.Explicit,
+        positions.Window,
+        positions.Strided,
+        positions.Dilated,
+        positions.GlobalTokens,
+        positions.RandomBlocks,
+        positions.Explicit,
         formula.By,
     )
 }
@@ -127,7 +127,7 @@ class _Reader:
         if name not in PRIMITIVES:
             self.fail(f"no mask is called {name!r}; {nearest(name, PRIMITIVES)}")
         kind = PRIMITIVES[name]
-        if kind is formula.Explicit:
+        if kind is positions.Explicit:
             return self.explicit()
         self.advance()
         if kind is formula.By:
@@ -148,7 +148,7 @@ class _Reader:
         if match is None:
             self.fail("explicit takes (ROWSxCOLUMNS:base64), as it is printed")
         try:
-            mask = formula.Explicit.read(match[1])
+            mask = positions.Explicit.read(match[1])
         except ValueError as error:
             self.fail(str(error))
         self.next = match.end()

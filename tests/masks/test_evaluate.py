@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flaxmask import Tokens, masks
-from flaxmask.masks import formula
+from flaxmask.masks import formula, positions
 from tests.masks.test_formula import formulas
 from tests.toy import batches, examples, random_tokens
 
@@ -31,24 +31,24 @@ def _cell(mask, query, key, b, q, k) -> bool:
             return True
         case formula.Padding():
             return k_segment > 0
-        case formula.Causal():
+        case positions.Causal():
             return k_position <= q_position
         case formula.Segment():
             return q_segment == k_segment and k_segment > 0
         case formula.Prefix():
             return key.prefix is not None and bool(key.prefix[b, k])
-        case formula.Window(left, right):
+        case positions.Window(left, right):
             return q_position - left <= k_position <= q_position + right
-        case formula.Strided(step):
+        case positions.Strided(step):
             return (q_position - k_position) % step == 0
-        case formula.Dilated(width, step):
+        case positions.Dilated(width, step):
             distance = abs(q_position - k_position)
             return distance <= width * step and distance % step == 0
-        case formula.GlobalTokens(count):
+        case positions.GlobalTokens(count):
             return q_position < count or k_position < count
-        case formula.RandomBlocks(size, count, seed):
+        case positions.RandomBlocks(size, count, seed):
             return _drawn(size, count, seed, q_position, k_position)
-        case formula.Explicit():
+        case positions.Explicit():
             table = mask.array
             return q_position < table.shape[0] and k_position < table.shape[1] and bool(table[q_position, k_position])
         case formula.Not(term):
@@ -121,7 +121,7 @@ def test_an_empty_slot_is_never_visible(text):
     assert not masks.parse(text)(filled, empty).any()
 
 
-@pytest.mark.parametrize("kind", [formula.Padding, formula.Causal, formula.Segment, formula.Prefix])
+@pytest.mark.parametrize("kind", [formula.Padding, positions.Causal, formula.Segment, formula.Prefix])
 def test_drawings_in_docstrings_are_true(kind):
     """Each docstring's picture is of the tokens that its shape suggests: 3 or 4 slots, the last one padding."""
     drawn = [line.split() for line in inspect.getdoc(kind).splitlines() if line[:1] in "■·" and line]
