@@ -149,11 +149,13 @@ class _Blocks:
         scores = einsum32("MGqH,MkH->MGqk", query, key)
         scores = scores + self.bias(arrays, row, i, j)
 
-        def hide(scores):
-            visible = evaluate(self.static.mask, *self.tokens(row, i, j))
-            return jnp.where(visible, scores, -jnp.inf)
-
-        return jax.lax.cond(self.state[row, i, j] == 2, lambda scores: scores, hide, scores)
+        shape = (1, 1, self.static.block_q, self.static.block_k)
+        visible = jax.lax.cond(
+            self.state[row, i, j] == 2,
+            lambda: jnp.ones(shape, bool),
+            lambda: evaluate(self.static.mask, *self.tokens(row, i, j)),
+        )
+        return jnp.where(visible, scores, -jnp.inf)
 
     def kept(self, row: Any, i: Any, j: Any) -> Any:
         """Dropout's factors of one block: 0, or 1 / (1 - rate)."""
@@ -235,17 +237,17 @@ def _backward(static: Static, residuals, d_out):
                 weights = jnp.exp(scores - log_total[..., None])
                 kept = blocks.kept(row, i, j)
                 dropped = (weights * kept).astype(v.dtype)
-                to_value = einsum32("MGqk,MGqH->MkH", dropped, d_block)
+                to_value = einsum32("MGqH,MGqk->MHk", d_block, dropped)
                 d_weights = einsum32("MGqH,MkH->MGqk", d_block, value) * kept
                 d_scores = weights * (d_weights - corrections[..., None])
                 low = d_scores.astype(k.dtype)
                 to_query = einsum32("MGqk,MkH->MGqH", low, key)
-                to_key = einsum32("MGqk,MGqH->MkH", low, query)
+                to_key = einsum32("MGqH,MGqk->MHk", query, low)
                 return to_query, to_key, to_value, _bias_gradient(blocks, bias, row, i, j, d_scores)
 
             def skip(_):
                 zeros = lambda x: jnp.zeros(x.shape, jnp.float32)
-                return zeros(query), zeros(key), zeros(value), jax.tree.map(jnp.zeros_like, bias)
+                return zeros(query), zeros(key.mT), zeros(value.mT), jax.tree.map(jnp.zeros_like, bias)
 
             parts = jax.lax.cond(blocks.state[row, i, j] == 0, skip, compute, None)
             d_query = d_query + parts[0]
@@ -259,16 +261,18 @@ def _backward(static: Static, residuals, d_out):
         d_query, *carry = jax.lax.fori_loop(blocks.first[row, i], blocks.last[row, i], extend, start)
         return tuple(carry), d_query
 
-    zeros = jnp.zeros(k.shape), jnp.zeros(v.shape), jax.tree.map(jnp.zeros_like, bias)
+    # Keys and values get their gradients as columns: XLA's product that contracts the rows of both its operands runs
+    # at the rate of the others only if the small one comes first.
+    zeros = jnp.zeros(k.mT.shape), jnp.zeros(v.mT.shape), jax.tree.map(jnp.zeros_like, bias)
     (d_key, d_value, d_bias), d_query = jax.lax.scan(one, zeros, _tasks(blocks))
     d_query = d_query.reshape(blocks.rows, blocks.queries, *d_query.shape[1:])
     d_query = jnp.moveaxis(d_query, 1, 3).reshape(q.shape)
-    return d_query.astype(q.dtype), d_key.astype(k.dtype), d_value.astype(v.dtype), None, d_bias, None
+    return d_query.astype(q.dtype), d_key.mT.astype(k.dtype), d_value.mT.astype(v.dtype), None, d_bias, None
 
 
 def _add_block(x: Array, part: Array, row: Any, start: Any) -> Array:
-    """`x` `[B, M, K, H]` with a block `[M, k, H]` added in place."""
-    at = (row, 0, start, 0)
+    """`x` `[B, M, H, K]` with a block `[M, H, k]` added in place."""
+    at = (row, 0, 0, start)
     old = jax.lax.dynamic_slice(x, at, (1, *part.shape))
     return jax.lax.dynamic_update_slice(x, old + part[None], at)
 
