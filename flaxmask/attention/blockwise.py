@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from flaxmask.attention.call import Call, Lowering, content_refusal
 from flaxmask.attention.products import einsum32
 from flaxmask.masks import Mask
 from flaxmask.masks.evaluate import evaluate
@@ -29,6 +30,26 @@ class Static(NamedTuple):
     bias: Callable | None
 
 
+BLOCK_Q, BLOCK_K = 256, 512
+
+
+def refuses(call: Call) -> str | None:
+    """See `Implementation`."""
+    return content_refusal(call, "blockwise")
+
+
+def lowering(call: Call) -> Lowering:
+    """See `Lowering`."""
+    batch, queries, heads, _ = call.query.shape
+    q, k = min(BLOCK_Q, queries), min(BLOCK_K, call.key.shape[1])
+    parts = ((str(call.mask), "evaluated on blocks of tokens that are not proved open"),)
+    built = {
+        "block map": 4 * batch * -(-queries // q) * -(-call.key.shape[1] // k),
+        "scores of a block": 4 * heads * q * k,
+    }
+    return Lowering(parts, built, (q, k), 5)
+
+
 def blockwise(
     query: Float[Array, "B Q N H"],
     key: Float[Array, "B K M H"],
@@ -39,8 +60,8 @@ def blockwise(
     bias: Any,
     dropout_rate: float,
     dropout_rng: Array | None,
-    block_q: int = 256,
-    block_k: int = 512,
+    block_q: int = BLOCK_Q,
+    block_k: int = BLOCK_K,
 ) -> Float[Array, "B Q N H"]:
     """As `reference`, with products in the inputs' dtype and everything else in float32."""
     length, heads = query.shape[1], key.shape[2]

@@ -1,30 +1,19 @@
 """One entry for every implementation of attention over a mask."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from flaxmask.attention.blockwise import blockwise
-from flaxmask.attention.reference import reference
-from flaxmask.attention.xla import xla
-from flaxmask.masks import And, By, Mask, Not, Or
+from flaxmask.attention import blockwise, cudnn, reference, splash, xla
+from flaxmask.attention.call import Call, Lowering
+from flaxmask.masks import Mask
 from flaxmask.tokens import Array, Tokens
 
 LONG = 1024 * 1024
-"""Scores a head from which on `blockwise` is preferred on CPU; below, its loops cost more than they skip."""
-
-
-class Call(NamedTuple):
-    """What an implementation may refuse by: arguments of `dot_product_attention`, and where it runs."""
-
-    query: Any
-    key: Any
-    mask: Mask
-    dropout_rate: float
-    platform: str
+"""Scores a head from which on `blockwise` is chosen on CPU; below, its loops cost more than they skip."""
 
 
 class Implementation(NamedTuple):
@@ -33,39 +22,36 @@ class Implementation(NamedTuple):
     Attributes:
       run: query, key, value, mask, both Tokens, bias, dropout rate and key → `[B, Q, N, H]`.
       refuses: what of a call it cannot do, or None.
-      preferred: whether it is the best for a call that it does not refuse.
+      declines: why it is not chosen unless named for a call that it could do, or None.
+      lowering: how it obeys the mask of a call that it does not refuse.
     """
 
     run: Callable[..., Array]
     refuses: Callable[[Call], str | None]
-    preferred: Callable[[Call], bool]
+    declines: Callable[[Call], str | None]
+    lowering: Callable[[Call], Lowering]
 
 
-def _by_content(mask: Mask) -> By | None:
-    """The first part of a formula that depends on content."""
-    match mask:
-        case By():
-            return mask
-        case Not(term):
-            return _by_content(term)
-        case And(terms) | Or(terms):
-            return next((found for term in terms if (found := _by_content(term)) is not None), None)
+def _too_short(call: Call) -> str | None:
+    if call.platform != "cpu":
+        return "its loops were made for CPUs"
+    if call.query.shape[1] * call.key.shape[1] < LONG:
+        return f"shorter than {LONG:,} scores a head"
     return None
 
 
-def _blockwise_refuses(call: Call) -> str | None:
-    by = _by_content(call.mask)
-    return None if by is None else f"the mask {by} reads all scores of a query at once, and blockwise never holds them"
-
-
-def _is_long(call: Call) -> bool:
-    return call.platform == "cpu" and call.query.shape[1] * call.key.shape[1] >= LONG
+def _unmeasured(call: Call) -> str | None:
+    return "not measured on such a device yet: only by name"
 
 
 IMPLEMENTATIONS = {
-    "blockwise": Implementation(blockwise, _blockwise_refuses, _is_long),
-    "xla": Implementation(xla, lambda call: None, lambda call: True),
-    "reference": Implementation(reference, lambda call: None, lambda call: False),
+    "blockwise": Implementation(blockwise.blockwise, blockwise.refuses, _too_short, blockwise.lowering),
+    "cudnn": Implementation(cudnn.cudnn, cudnn.refuses, _unmeasured, cudnn.lowering),
+    "splash": Implementation(splash.splash, splash.refuses, _unmeasured, splash.lowering),
+    "xla": Implementation(xla.xla, xla.refuses, lambda call: None, xla.lowering),
+    "reference": Implementation(
+        reference.reference, reference.refuses, lambda call: "written for reading", reference.lowering
+    ),
 }
 """In the order in which `implementation=None` asks them."""
 
@@ -102,16 +88,11 @@ def dot_product_attention(
       ValueError: an argument does not fit (the message names it, its shape and what was expected), or the
         implementation that was named cannot do this call (the message says which part).
     """
-    if not isinstance(mask, Mask):
-        raise TypeError(f"mask: expected a formula such as masks.causal & masks.segment, got {type(mask).__name__}")
-    _check(query, key, value, query_tokens, key_tokens)
-    _check_bias(bias, query, key, query_tokens, key_tokens)
-    if not 0.0 <= dropout_rate < 1.0:
-        raise ValueError(f"dropout_rate: expected 0 ≤ rate < 1, got {dropout_rate}")
+    check(query, key, value, mask, query_tokens, key_tokens, bias, dropout_rate)
     if dropout_rate > 0.0 and dropout_rng is None:
         raise ValueError(f"dropout_rng: expected a key where dropout_rate is {dropout_rate}, got None")
-    name = choose(Call(query, key, mask, dropout_rate, jax.default_backend()), implementation)
-    run = IMPLEMENTATIONS[name].run
+    call = Call(query, key, mask, query_tokens, key_tokens, bias, dropout_rate, jax.default_backend())
+    run = IMPLEMENTATIONS[choose(call, implementation)].run
     out = run(query, key, value, mask, query_tokens, key_tokens, bias, dropout_rate, dropout_rng)
     return out.astype(query.dtype)
 
@@ -123,7 +104,7 @@ def choose(call: Call, implementation: str | None) -> str:
       ValueError: an unknown name, or the named one refuses.
     """
     if implementation is None:
-        able = (name for name, i in IMPLEMENTATIONS.items() if i.preferred(call) and not i.refuses(call))
+        able = (name for name, i in IMPLEMENTATIONS.items() if not (i.declines(call) or i.refuses(call)))
         return next(able)
     if implementation not in IMPLEMENTATIONS:
         known = ", ".join(IMPLEMENTATIONS)
@@ -134,7 +115,17 @@ def choose(call: Call, implementation: str | None) -> str:
     return implementation
 
 
-def _check(query, key, value, query_tokens, key_tokens):
+def check(query, key, value, mask, query_tokens, key_tokens, bias, dropout_rate):
+    """Raise unless the arguments, arrays or shapes, fit together."""
+    if not isinstance(mask, Mask):
+        raise TypeError(f"mask: expected a formula such as masks.causal & masks.segment, got {type(mask).__name__}")
+    _check_shapes(query, key, value, query_tokens, key_tokens)
+    _check_bias(bias, query, key, query_tokens, key_tokens)
+    if not 0.0 <= dropout_rate < 1.0:
+        raise ValueError(f"dropout_rate: expected 0 ≤ rate < 1, got {dropout_rate}")
+
+
+def _check_shapes(query, key, value, query_tokens, key_tokens):
     for name, array in (("query", query), ("key", key), ("value", value)):
         if array.ndim != 4 or not jnp.issubdtype(array.dtype, jnp.floating):
             found = f"{array.dtype}{list(array.shape)}"

@@ -7,11 +7,22 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from flaxmask.attention.bias import whole_bias
+from flaxmask.attention.call import Call, Lowering, dense_lowering
 from flaxmask.attention.dropout import dropout
 from flaxmask.attention.products import einsum32
 from flaxmask.masks import Mask
 from flaxmask.masks.evaluate import evaluate
 from flaxmask.tokens import Array, Tokens
+
+
+def refuses(call: Call) -> str | None:
+    """See `Implementation`."""
+    return None
+
+
+def lowering(call: Call) -> Lowering:
+    """See `Lowering`."""
+    return dense_lowering(call)
 
 
 def xla(

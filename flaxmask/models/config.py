@@ -52,7 +52,7 @@ class TransformerConfig:
     """The target embedding, transposed, as the output projection."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation; parameters, softmax and loss stay float32."""
-    attention: Literal["reference", "xla", "blockwise"] | None = None
+    attention: Literal["reference", "xla", "blockwise", "splash", "cudnn"] | None = None
     """Implementation of attention; None takes the best that supports each call."""
 
     def __post_init__(self):

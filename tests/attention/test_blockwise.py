@@ -8,14 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from flaxmask import Tokens, attention, masks
 from flaxmask.attention.blockwise import blockwise
+from flaxmask.attention.call import Call
 from flaxmask.attention.reference import reference
 from tests.attention.test_attention import inputs
-from tests.masks.test_formula import formulas
 from tests.toy import random_tokens
 
 QUERIES, KEYS = 11, 14
@@ -69,10 +67,9 @@ def test_outputs_and_gradients_are_the_reference_s():
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32 - 1), formulas(), st.sampled_from(["none", "array", "row", "pytree"]))
-def test_outputs_and_gradients_are_the_reference_s_many_times(seed, mask, kind):
-    compare(seed, mask, kind)
+@pytest.mark.parametrize("kind", ["none", "array", "row"])
+def test_every_kind_of_bias_gets_its_gradients(kind):
+    compare(1, masks.parse("segment & window(3, 5) | global_tokens(2)"), kind)
 
 
 def test_bf16():
@@ -144,10 +141,9 @@ def test_hidden_blocks_are_not_computed(monkeypatch):
 
 
 def test_it_is_chosen_for_long_rows_on_cpu_and_refuses_masks_by_content():
-    call = lambda length, mask: attention.dispatch.Call(
-        jax.ShapeDtypeStruct((1, length, 2, 8), jnp.float32),
-        jax.ShapeDtypeStruct((1, length, 2, 8), jnp.float32), mask, 0.0, "cpu",
-    )  # fmt: skip
+    shape = lambda length: jax.ShapeDtypeStruct((1, length, 2, 8), jnp.float32)
+    tokens = Tokens.of(np.ones((1, 64), int))
+    call = lambda length, mask: Call(shape(length), shape(length), mask, tokens, tokens, None, 0.0, "cpu")
     choose = attention.dispatch.choose
     assert choose(call(64, masks.causal), None) == "xla"
     assert choose(call(2048, masks.causal), None) == "blockwise"
