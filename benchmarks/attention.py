@@ -1,9 +1,11 @@
-"""Attention over masks, forward and backward: ours beside what a user would pick instead, in one run.
+"""Attention over masks: ours beside what a user would pick instead, in one run.
 
     python benchmarks/attention.py [--quick] [--out benchmarks/results/attention.json]
 
-Every figure is the median of several calls in one process; ratios hold between machines, seconds do not. torch is
-compared where it is installed.
+Every figure is the median of several calls in one process; ratios hold between machines, seconds do not. Forward
+alone, and forward with backward. torch is compared where it is installed: its fused kernel with a boolean mask and,
+where the mask is that, with its causal flag; its `flex_attention`, compiled with the mask's blocks made beforehand
+(on CPU it has no backward pass). Float32 on CPU, bfloat16 elsewhere.
 """
 
 import argparse
@@ -21,12 +23,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxmask import Tokens, attention, masks
+from flaxmask.attention.call import Call
+from flaxmask.masks.positions import PositionMask
 
 CASES = (
     # name, formula, length, heads, layout
+    ("causal 1024", "causal & segment", 1024, 4, "rows"),
+    ("causal 2048", "causal & segment", 2048, 4, "rows"),
     ("causal 4096", "causal & segment", 4096, 4, "rows"),
     ("causal, window 256, 8192", "causal & segment & window(256)", 8192, 4, "rows"),
     ("packed segments of 256 in 8192", "causal & segment", 8192, 4, "packed"),
+)
+LONG_CASES = (
+    ("causal 32768", "causal & segment", 32_768, 4, "rows"),
+    ("causal, window 256, 32768", "causal & segment & window(256)", 32_768, 4, "rows"),
+    ("packed segments of 256 in 32768", "causal & segment", 32_768, 4, "packed"),
 )
 SIZE = 64
 
@@ -54,54 +65,112 @@ def seconds(call: Callable[[], object], times: int) -> float:
     return statistics.median(found)
 
 
-def ours(implementation: str, mask: masks.Mask, held: Tokens, arrays) -> Callable[[], object]:
-    """Forward and backward of one of our implementations, compiled."""
+Calls = dict[str, Callable[[], object]]
+
+
+def ours(implementation: str, mask: masks.Mask, held: Tokens, arrays) -> Calls:
+    """One of our implementations, compiled."""
     held = jax.device_put(held)
 
     def loss(query, key, value, held):
         out = attention.dot_product_attention(query, key, value, mask, held, held, implementation=implementation)
-        return jnp.sum(out**2)
+        return jnp.sum(out.astype(jnp.float32) ** 2)
 
-    step = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
-    return lambda: jax.block_until_ready(step(*arrays, held))
+    forward, both = jax.jit(loss), jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
+    return {
+        "forward": lambda: jax.block_until_ready(forward(*arrays, held)),
+        "forward and backward": lambda: jax.block_until_ready(both(*arrays, held)),
+    }
 
 
-def torch_peer(mask: masks.Mask, held: Tokens, arrays) -> dict[str, Callable[[], object]]:
-    """Torch's fused attention, with its causal flag where the mask is that, else with the boolean mask."""
+def able(mask: masks.Mask, held: Tokens, array) -> list[str]:
+    """Implementations to compare here: those that may be chosen on this device, and those that were made for it."""
+    platform = jax.default_backend()
+    call = Call(array, array, mask, held, held, None, 0.0, platform)
+    names = [name for name, i in attention.IMPLEMENTATIONS.items() if not i.refuses(call)]
+    return [name for name in names if name != "reference" and not (platform == "cpu" and name == "splash")]
+
+
+def torch_peers(mask: masks.Mask, held: Tokens, arrays) -> dict[str, Calls]:
+    """Torch's attentions."""
     import torch
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     torch.set_num_threads(os.cpu_count() or 1)
-    inputs = [torch.tensor(np.asarray(x)).transpose(1, 2).contiguous().requires_grad_() for x in arrays]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if arrays[0].dtype == jnp.bfloat16 else torch.float32
+    inputs = [
+        torch.tensor(np.asarray(x, np.float32), dtype=dtype, device=device).transpose(1, 2).contiguous() for x in arrays
+    ]
+    segments, positions = (torch.tensor(np.asarray(x)[0], device=device) for x in (held.segments, held.positions))
+    terms = mask.terms if isinstance(mask, masks.And) else (mask,)
 
-    def call(**how):
+    def visible(b, h, q, k):
+        seen = segments[q] == segments[k]
+        for term in terms:
+            if isinstance(term, PositionMask):
+                seen = seen & term.cells(positions[q], positions[k])
+        return seen
+
+    length = held.shape[1]
+    blocks = create_block_mask(visible, None, None, length, length, device=device)
+    flex = torch.compile(flex_attention)
+    fused = torch.nn.functional.scaled_dot_product_attention
+    how: dict[str, Callable] = {"torch flex_attention": lambda q, k, v: flex(q, k, v, block_mask=blocks)}
+    if length <= 8192:
+        at = torch.arange(length, device=device)
+        seen = visible(0, 0, at[:, None], at[None, :])[None, None]
+        how["torch, boolean mask"] = lambda q, k, v: fused(q, k, v, attn_mask=seen)
+    if str(mask) == "causal & segment" and held.layout == "rows":
+        how["torch, causal flag"] = lambda q, k, v: fused(q, k, v, is_causal=True)
+
+    def run(attend, backward: bool):
         for x in inputs:
             x.grad = None
-        out = torch.nn.functional.scaled_dot_product_attention(*inputs, **how)
-        (out**2).sum().backward()
+            x.requires_grad_(backward)
+        loss = (attend(*inputs).float() ** 2).sum()
+        if backward:
+            loss.backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
 
-    seen = torch.tensor(np.asarray(mask(held, held)))
-    peers: dict[str, Callable[[], object]] = {"torch, boolean mask": lambda: call(attn_mask=seen)}
-    if str(mask) == "causal & segment" and held.layout == "rows":
-        peers["torch, causal flag"] = lambda: call(is_causal=True)
-    return peers
+    return {
+        name: {
+            "forward": lambda attend=attend: run(attend, False),
+            **(
+                {"forward and backward": lambda attend=attend: run(attend, True)}
+                if device == "cuda" or "flex" not in name
+                else {}
+            ),
+        }
+        for name, attend in how.items()
+    }
 
 
 def run(case, times: int) -> dict[str, object]:
-    """One line of the table: milliseconds of each, and ratios to blockwise."""
+    """One line of the table: milliseconds of each, and ratios to the best of ours."""
     name, text, length, heads, layout = case
     mask, held = masks.parse(text), tokens(length, layout)
     rng = np.random.default_rng(0)
-    arrays = [jnp.asarray(rng.normal(size=(1, length, heads, SIZE)), jnp.float32) for _ in range(3)]
-    calls = {i: ours(i, mask, held, arrays) for i in ("xla", "blockwise")}
+    dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+    arrays = [jnp.asarray(rng.normal(size=(1, length, heads, SIZE)), dtype) for _ in range(3)]
+    names = able(mask, held, arrays[0])
+    peers = {name: ours(name, mask, held, arrays) for name in names}
     try:
-        calls |= torch_peer(mask, held, arrays)
+        peers |= torch_peers(mask, held, arrays)
     except ImportError:
         print("torch is not installed: left out")
-    found = {peer: 1e3 * seconds(call, times) for peer, call in calls.items()}
-    ratios = {peer: found[peer] / found["blockwise"] for peer in found if peer != "blockwise"}
-    shown = ", ".join(f"{peer} {value:,.0f} ms" for peer, value in found.items())
-    print(f"{name}: {shown}; blockwise is " + ", ".join(f"{r:.2f}× {p}" for p, r in ratios.items()), flush=True)
-    return {"case": name, "mask": text, "milliseconds": found, "times_as_fast_as": ratios}
+    line: dict[str, object] = {"case": name, "mask": text}
+    for what in ("forward", "forward and backward"):
+        found = {peer: 1e3 * seconds(calls[what], times) for peer, calls in peers.items() if what in calls}
+        best = min(names, key=lambda name: found[name])
+        ratios = {peer: found[peer] / found[best] for peer in found if peer != best}
+        shown = ", ".join(f"{peer} {value:,.2f} ms" for peer, value in found.items())
+        print(
+            f"{name}, {what}: {shown}; {best} is " + ", ".join(f"{r:.2f}× {p}" for p, r in ratios.items()), flush=True
+        )
+        line[what] = {"milliseconds": found, f"{best}_is_times_as_fast_as": ratios}
+    return line
 
 
 def longest() -> dict[str, object]:
@@ -132,6 +201,8 @@ def main():
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     cases = [(n, t, length // 8 if options.quick else length, h, lay) for n, t, length, h, lay in CASES]
+    if jax.default_backend() != "cpu" and not options.quick:
+        cases += LONG_CASES
     lines = [run(case, options.times) for case in cases]
     if not options.quick:
         lines.append(longest())
@@ -144,7 +215,7 @@ def main():
     found = {
         "lines": lines,
         "versions": versions,
-        "device": f"{platform.machine()}, {os.cpu_count()} cores",
+        "device": f"{platform.machine()}, {os.cpu_count()} cores; jax runs on {jax.devices()[0].device_kind}",
         "allocator": os.environ.get("GLIBC_TUNABLES", "glibc's defaults"),
     }
     if options.out:

@@ -110,8 +110,9 @@ def explain(
     call = Call(query, key, mask, query_tokens, key_tokens, bias, dropout_rate, jax.default_backend())
     picked = choose(call, implementation)
     lowering = IMPLEMENTATIONS[picked].lowering(call)
+    first = f"{picked} comes first"
     others = {
-        name: other.refuses(call) or other.declines(call) or f"{picked} comes first"
+        name: other.refuses(call) or (f"{picked} was named" if implementation else other.declines(call)) or first
         for name, other in IMPLEMENTATIONS.items()
         if name != picked
     }
@@ -143,7 +144,7 @@ def _visible(call: Call) -> int:
     return total
 
 
-def _bytes(size: float) -> str:
+def _bytes(size: int | float) -> str:
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
             return f"{size:,.3g} {unit}"
