@@ -108,7 +108,7 @@ def test_dense_kernels_more_often(mask, seed, dtype):
 
 def check_blockwise(mask, seed, dtype, batch):
     """Small blocks, several blocks long, so that hidden ones are skipped; uncompiled, as each formula is a program."""
-    arrays, d_out, tokens = draw(seed, dtype=dtype, batch=batch)
+    arrays, d_out, tokens = draw(seed, queries=3, dtype=dtype, batch=batch)
     run = functools.partial(blockwise, block_q=2, block_k=3)
     with jax.disable_jit():
         out, pull = jax.vjp(lambda q, k, v, bias: run(q, k, v, mask, *tokens, bias, 0.0, None), *arrays)

@@ -74,7 +74,7 @@ def _mixed(x: int) -> int:
     return x ^ x >> 16
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(formulas(), st.integers(0, 2**32 - 1), st.sampled_from([(3, 3), (2, 4), (5, 1)]))
 def test_evaluation_is_the_oracle_s(mask, seed, lengths):
     rng = np.random.default_rng(seed)
