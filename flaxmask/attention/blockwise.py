@@ -86,11 +86,16 @@ def _padded(x: Array, block: int) -> Array:
 
 def _padded_tokens(tokens: Tokens, block: int, segment: int | None) -> Tokens:
     """Whole blocks, the last slot repeated (which widens no bound), under a segment of its own where one is given."""
-    short = ((0, 0), (0, -tokens.shape[1] % block))
-    edge = lambda x: jnp.pad(x, short, mode="edge")
-    segments = edge(tokens.segments) if segment is None else jnp.pad(tokens.segments, short, constant_values=segment)
-    prefix = None if tokens.prefix is None else edge(tokens.prefix)
-    return Tokens(edge(tokens.ids), segments, edge(tokens.positions), prefix)
+    short = -tokens.shape[1] % block
+    if not short:
+        return tokens
+    last = lambda x: jnp.broadcast_to(x[:, -1:], (x.shape[0], short))
+    segments = last(tokens.segments) if segment is None else jnp.full((tokens.shape[0], short), segment, jnp.int32)
+    more = Tokens(
+        last(tokens.ids), segments, last(tokens.positions), None if tokens.prefix is None else last(tokens.prefix)
+    )
+    arrays = lambda t: Tokens(t.ids, t.segments, t.positions, t.prefix)
+    return jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=1), arrays(tokens), more)
 
 
 def _split_bias(bias: Any, query: Tokens, key: Tokens, block_q: int, block_k: int) -> tuple[Callable | None, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import export
 
 from flaxmask import Tokens, attention, masks
 from flaxmask.attention.call import Call
@@ -156,7 +157,7 @@ def test_splash_lowers_for_a_tpu():
 
     for text in ("causal & segment", "causal | padding"):
         step = jax.jit(jax.grad(functools.partial(loss, text=text), (0, 1, 2)))
-        exported = jax.export.export(step, platforms=["tpu"])(*shapes, tokens)
+        exported = export.export(step, platforms=["tpu"])(*shapes, tokens)
         assert "tpu_custom_call" in exported.mlir_module()
 
 
