@@ -8,11 +8,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flaxmask import attention, masks
+    from flaxmask import attention, audit, masks
     from flaxmask.tokens import Batch, Tokens
 
 __version__ = "0.1.0"
-__all__ = ["Batch", "Tokens", "attention", "masks"]
+__all__ = ["Batch", "Tokens", "attention", "audit", "masks"]
 
 _HOME = {"Tokens": "flaxmask.tokens", "Batch": "flaxmask.tokens"}
 

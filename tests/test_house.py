@@ -24,6 +24,7 @@ ROOMS = (
     "evaluation",
     "models",
     "attention",
+    "audit",
     "data",
     "masks",
     "overrides",
@@ -39,6 +40,7 @@ NEVER = {
     ("reporting", "models"),
     ("reporting", "attention"),
     ("reporting", "data"),
+    ("audit", "data"),
 }
 WITHOUT_JAX = (
     "flaxmask",
@@ -105,7 +107,7 @@ def test_starts_without_jax(module):
 
 
 def test_names_are_handed_on_lazily():
-    assert set(flaxmask.__all__) == {"Tokens", "Batch", "masks", "attention"}
+    assert set(flaxmask.__all__) == {"Tokens", "Batch", "masks", "attention", "audit"}
     for name in flaxmask.__all__:
         assert getattr(flaxmask, name) is not None
     assert set(dir(flaxmask)) >= set(flaxmask.__all__)

@@ -135,11 +135,9 @@ def _lazy(
     else:
         mask = _SlotMask(shape, _joined(found))
     kernel = _kernel(lazy.MultiHeadMask([mask] * q.shape[1]), *shape, interpret)
-    # Slots beyond the tokens are of no segment, not even of one another's.
-    pad = lambda tokens, length, fill: jnp.pad(
-        tokens.segments, ((0, 0), (0, length - tokens.shape[1])), constant_values=fill
-    )
-    ids = pad(query_tokens, shape[0], -2), pad(key_tokens, shape[1], -3)
+    # Slots beyond the tokens are padding, seen by padding alone, which is zeroed.
+    pad = lambda tokens, length: jnp.pad(tokens.segments, ((0, 0), (0, length - tokens.shape[1])))
+    ids = pad(query_tokens, shape[0]), pad(key_tokens, shape[1])
     return jax.vmap(lambda q, k, v, *ids: kernel(q, k, v, kernels.SegmentIds(*ids)))(q, k, v, *ids)
 
 

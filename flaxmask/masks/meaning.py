@@ -56,6 +56,21 @@ def simplify(mask: Mask) -> Mask:
     return mask
 
 
+def ceiling(mask: Mask, sees: bool = True) -> Mask:
+    """The formula with every mask by content seeing all it could: what may flow, whatever the scores.
+
+    With `sees=False` the least that it sees.
+    """
+    match mask:
+        case formula.By():
+            return Full() if sees else Not(Full())
+        case Not(term):
+            return Not(ceiling(term, not sees))
+        case And(terms) | Or(terms):
+            return type(mask)(tuple(ceiling(term, sees) for term in terms))
+    return mask
+
+
 def _reduced(kind: type[And] | type[Or], terms: tuple[Mask, ...]) -> Mask:
     """Drop each term without which the whole means the same."""
     kept = list(dict.fromkeys(_flat(kind, map(simplify, terms))))

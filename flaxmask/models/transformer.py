@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from flaxmask.attention import KeyValue
+from flaxmask.audit import Attends
+from flaxmask.masks.meaning import ceiling
 from flaxmask.models.config import MaskConfig, TransformerConfig
 from flaxmask.models.layers import Embedder, Layer, Memory, Positions, Slots, hide_pad
 from flaxmask.tokens import Array, Batch, Tokens
@@ -74,6 +76,18 @@ class Transformer(nn.Module):
             memory = self._memory(layer.project_memory(encoded), batch.source)
             x, _ = layer(x, batch.target, self.masks.formula("decoder"), memory, deterministic)
         return self._logits(x)
+
+    def flow(self, batch: Batch) -> list[Attends]:
+        """Who reads whom, step by step, for `audit.closure`; layers are named as Linen names them."""
+        visible = lambda part, query, key: ceiling(self.masks.formula(part))(query, key)
+        encoder = visible("encoder", batch.source, batch.source)
+        decoder = visible("decoder", batch.target, batch.target)
+        cross = visible("cross", batch.target, batch.source)
+        steps = [Attends(f"encoder_{i}", "source", "source", encoder) for i in range(self.config.encoder_layers)]
+        for i in range(self.config.decoder_layers):
+            steps.append(Attends(f"decoder_{i}", "target", "target", decoder))
+            steps.append(Attends(f"decoder_{i}", "target", "source", cross))
+        return steps
 
     def encode(self, source: Tokens, deterministic: bool = True) -> Float[Array, "B S D"]:
         """The encoder's output."""

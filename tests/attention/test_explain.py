@@ -54,7 +54,7 @@ def test_tokens_may_be_shapes():
 
 
 def test_what_is_counted_is_the_mask_s(monkeypatch):
-    monkeypatch.setattr(importlib.import_module("flaxmask.attention.explain"), "CHUNK", 100)
+    monkeypatch.setattr(importlib.import_module("flaxmask.attention.explain"), "CHUNK", 30)
     segments = np.array([[1, 1, 2, 0, 2, 1, 3, 3, 3, 3]], np.int32)
     tokens = Tokens(segments, segments, np.arange(10, dtype=np.int32)[None])
     report = explain("segment & ~window(1)", tokens, 10)
