@@ -51,6 +51,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--workdir", type=Path, metavar="DIR", help="folder of the run; results/NAME by default")
     parser.add_argument("--parallel", default="jit", help="jit (the default) or pmap, over all local devices")
     parser.add_argument("--dry-run", action="store_true", help="parameters, memory, updates and time, without a run")
+    parser.add_argument("--audit", action="store_true", help="print what the audit found of every row")
     parser.add_argument("--report", type=Path, nargs="+", metavar="DIR", help="write and show the tables of these runs")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="settings other than the experiment's")
     options = parser.parse_intermixed_args(arguments)
@@ -111,6 +112,8 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 
     table.run(run_cell, lambda: report.write(workdir))
     show_reports([workdir])
+    if options.audit:
+        print("\n".join(table.audits()))
     print(f"report: {workdir / 'report.html'}")
     return 0
 

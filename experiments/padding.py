@@ -43,5 +43,8 @@ EXPERIMENT = Experiment(
         "loss",
         "per",
         "wer",
+        "leaks",
+        "dead",
+        "batch_drift",
     ),
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig
+from flaxmask.data.examples import Examples
 from flaxmask.data.layouts import make_layout, round_up
 from flaxmask.data.loader import Plan, batches
 from flaxmask.data.tasks import Task, load_task
@@ -20,14 +22,19 @@ from flaxmask.data.vocabulary import BOS, EOS
 from flaxmask.decoding.greedy import greedy
 from flaxmask.evaluation.error_rates import sequence_error_rate, symbol_error_rate
 from flaxmask.experiment import Config
+from flaxmask.models.audited import Audited
 from flaxmask.models.transformer import Transformer
 from flaxmask.names import Refused
+from flaxmask.reporting import results
 from flaxmask.tokens import Array, Batch, Tokens
 from flaxmask.training import loop
 from flaxmask.training.checkpoint import Checkpoints
 from flaxmask.training.loss import cross_entropy
 from flaxmask.training.optimizer import make_optimizer
 from flaxmask.training.step import CompiledStep, TrainState, train_step
+
+AUDITED = 6
+"""Examples of the batch that is audited."""
 
 load_task = functools.lru_cache(maxsize=2)(load_task)
 
@@ -91,8 +98,11 @@ def _task_only(data: DataConfig) -> DataConfig:
     return DataConfig(**{name: getattr(data, name) for name in names})
 
 
-def run_cell(config: Config, seed: int, parallel: str, checkpoints: Path, label: str) -> dict[str, float]:
-    """Train, evaluate and measure. Goes on from the newest checkpoint in `checkpoints`."""
+def run_cell(config: Config, seed: int, parallel: str, checkpoints: Path, audits: Path, label: str) -> dict[str, float]:
+    """Train, measure, evaluate and audit. Goes on from the newest checkpoint in `checkpoints`.
+
+    The audit's findings are kept under the name `audits`, with the endings .txt, .json and .png.
+    """
     step_devices = jax.local_devices()
     setting = Setting.of(config, seed, len(step_devices))
     step = CompiledStep(setting.update, parallel, step_devices)
@@ -114,6 +124,7 @@ def run_cell(config: Config, seed: int, parallel: str, checkpoints: Path, label:
         "train_seconds": progress.seconds,
         "truncated_examples": setting.task.train.truncated + setting.task.evaluation.truncated,
         **evaluate(setting, state.params),
+        **audit_model(setting, state.params, audits),
     }
 
 
@@ -136,6 +147,55 @@ def evaluate(setting: Setting, params: Any) -> dict[str, float]:
         "per": symbol_error_rate(hypotheses, task.references),
         "wer": sequence_error_rate(hypotheses, task.references),
     }
+
+
+def audit_model(setting: Setting, params: Any, kept: Path) -> dict[str, float]:
+    """Every edge of the model in the row's own layout, its scores as trained and flat, and how far answers drift.
+
+    Args:
+      setting: the cell's.
+      params: trained.
+      kept: findings are written beside this name.
+    """
+    examples = setting.task.evaluation
+    count = min(AUDITED, len(examples))
+    # Few examples in the layout of the row; what a mask forgets shows itself in a small batch.
+    data = dataclasses.replace(setting.config.data, batch_examples=count, shapes=1)
+    [placement, *_] = make_layout(data, examples.lengths[:count]).place(np.arange(count), examples.lengths[:count])
+    trained = Audited(setting.model, params, build_batch(examples, placement))
+    report, flat = trained.check(), trained.flat().check()
+    # Two of the commonest lengths, so that few shapes are compiled.
+    _, of, counts = np.unique(examples.lengths, axis=0, return_inverse=True, return_counts=True)
+    alike = np.flatnonzero(of.reshape(-1) == np.argmax(counts))
+    pair = alike[:2] if len(alike) > 1 else np.arange(min(2, len(examples)))
+    length = round_up(int(setting.task.train.lengths[:, 1].max()), 8)
+    write = lambda source: np.asarray(_decode(setting.model, length, params, source)).tolist()
+    drift = trained.drift([_shifted(examples, int(i)) for i in pair], write, pads=(5,))
+
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    text = f"as trained: {report}\nwith flat scores: {flat}\n{drift}\n"
+    results.write_whole(kept.with_name(kept.name + ".txt"), text)
+    found = {"trained": report.to_json(), "flat": flat.to_json()}
+    whole = {name: json.loads(text) for name, text in found.items()} | {"drift": dataclasses.asdict(drift)}
+    results.write_whole(kept.with_name(kept.name + ".json"), json.dumps(whole, indent=1) + "\n")
+    flat.figure().savefig(kept.with_name(kept.name + ".png"), dpi=150)
+    # A sharp softmax underflows: what it never moved it may move after the next update.
+    return {
+        "leaks": len({leak[:5] for leak in (*report.leaks, *flat.leaks)}),
+        "dead": len(flat.dead),
+        "nan_outputs": len(report.nan),
+        "batch_drift": drift.largest,
+    }
+
+
+def _shifted(examples: Examples, i: int) -> dict[str, np.ndarray]:
+    """One example as the model reads it: the source, and the target behind its beginning mark."""
+    return {"source": examples.source[i], "target": np.asarray([BOS, *examples.target[i][:-1]])}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _decode(model: Transformer, length: int, params: Any, source: Tokens) -> Array:
+    return decode(model, params, source, length)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -157,7 +157,8 @@ class Run:
         for row, seed in self.cells():
             origin, clock = provenance(), time.perf_counter()
             checkpoints = self.workdir / "checkpoints" / f"{row}-{seed}"
-            metrics = fill(self.configs[row], seed, self.parallel, checkpoints, f"{row}, seed {seed}")
+            audits = self.workdir / "audit" / f"{row}-{seed}"
+            metrics = fill(self.configs[row], seed, self.parallel, checkpoints, audits, f"{row}, seed {seed}")
             line = {
                 "experiment": self.experiment.name,
                 "row": row,
@@ -169,6 +170,15 @@ class Run:
             }
             results.append(self.workdir, line)
             finished()
+
+    def audits(self) -> list[str]:
+        """What the audit found of each finished row and seed, as text."""
+        texts = []
+        for line in results.read(self.workdir):
+            path = self.workdir / "audit" / f"{line['row']}-{line['seed']}.txt"
+            found = path.read_text(encoding="utf-8") if path.exists() else f"no audit was kept ({path} is missing)\n"
+            texts.append(f"{line['row']}, seed {line['seed']}\n{found}")
+        return texts
 
 
 def provenance() -> dict[str, Any]:

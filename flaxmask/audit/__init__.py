@@ -1,6 +1,7 @@
 """The audit: which input reached which output, against what the masks declare."""
 
-from flaxmask.audit.drift import Drift, drift
+from flaxmask.audit.drift import Drift, Example, drift
+from flaxmask.audit.flat import flat_scores
 from flaxmask.audit.flow import Attends, by_layer, closure
 from flaxmask.audit.measure import Layers, check, linen_trace
 from flaxmask.audit.padding import PaddingReport, padding
@@ -11,6 +12,7 @@ __all__ = [
     "AuditReport",
     "Dead",
     "Drift",
+    "Example",
     "Layers",
     "Leak",
     "PaddingReport",
@@ -18,6 +20,7 @@ __all__ = [
     "check",
     "closure",
     "drift",
+    "flat_scores",
     "linen_trace",
     "padding",
 ]

@@ -14,6 +14,7 @@ class Metric:
       digits: after the point.
       better: "high", "low" or "neither".
       scale: the value is multiplied by it before it is shown.
+      scientific: whether it is written as 1.0e-06.
       measured: whether it differs from run to run (times, memory, compilations); all others are functions of
         configuration and seed.
     """
@@ -24,6 +25,7 @@ class Metric:
     better: Literal["high", "low", "neither"] = "neither"
     scale: float = 1.0
     measured: bool = False
+    scientific: bool = False
 
 
 METRICS = {
@@ -40,6 +42,10 @@ METRICS = {
     "loss": Metric("loss", "nats", 3, "low"),
     "per": Metric("PER", "%", 1, "low"),
     "wer": Metric("WER", "%", 1, "low"),
+    "leaks": Metric("leaks", better="low"),
+    "dead": Metric("dead", "edges", better="low"),
+    "nan_outputs": Metric("NaN", "outputs", better="low"),
+    "batch_drift": Metric("batch drift", "of logits", 1, "low", scientific=True),
     "truncated_examples": Metric("truncated", "examples"),
 }
 

@@ -101,7 +101,8 @@ def show(name: str, values: Sequence[float]) -> str:
         return "–"
     metric = METRICS[name]
     values = [value * metric.scale for value in values]
-    number = lambda value: f"{value:,.{metric.digits}f}" if math.isfinite(value) else str(value)
+    kind = "e" if metric.scientific else "f"
+    number = lambda value: f"{value:,.{metric.digits}{kind}}" if math.isfinite(value) else str(value)
     if len(values) == 1:
         return number(values[0])
     return f"{number(statistics.fmean(values))} ± {number(statistics.stdev(values))}"

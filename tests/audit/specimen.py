@@ -77,6 +77,8 @@ def streams(source, target, *, form=hide, dtype=jnp.float32, mix=None, last=None
     """Each layer's stream, and the logits.
 
     Args:
+      source: ids.
+      target: ids.
       form: how scores and a mask become weights.
       dtype: of the attention.
       mix: what is done to the target's embeddings.

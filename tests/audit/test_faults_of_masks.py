@@ -92,8 +92,8 @@ def test_a_decoder_that_does_not_see_itself_is_caught_where_nothing_else_carries
     kinds = {"right": RIGHT["decoder"], "wrong": past}
     found = {}
     for kind, mask in kinds.items():
-        attend = lambda target, mask=mask: specimen.hide(jnp.zeros((4, 1, 4, 4)), jnp.asarray(mask))[:, 0] @ (
-            jnp.eye(specimen.VOCABULARY)[target]
+        attend = lambda target, mask=mask: (
+            specimen.hide(jnp.zeros((4, 1, 4, 4)), jnp.asarray(mask))[:, 0] @ (jnp.eye(specimen.VOCABULARY)[target])
         )
         found[kind] = audit.check(
             attend, {"target": TARGET.ids}, {"target": RIGHT["decoder"][:, 0]}, vocabulary=specimen.VOCABULARY

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flaxmask import audit, masks
-from tests.audit.specimen import SOURCE, TARGET, VOCABULARY, WIDTH, hide, tokens
+from tests.audit.specimen import SOURCE, VOCABULARY, WIDTH, hide, tokens
 
 RNG = np.random.default_rng(1)
 EMBED, IN, OUT = (RNG.normal(size=shape).astype(np.float32) for shape in ((VOCABULARY, WIDTH), *[(WIDTH, WIDTH)] * 2))
@@ -91,7 +91,7 @@ LEFT = tokens([0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 2, 2, 0])
 
 
 def recurrence(ids, of, hold=True, restart=True, reverse=False):
-    """h ← tanh(x W + h U); the state is held through padding and starts again with every segment."""
+    """H ← tanh(x W + h U); the state is held through padding and starts again with every segment."""
     x, segments = jnp.asarray(EMBED)[ids], jnp.asarray(of.segments)
 
     def step(carry, now):
@@ -100,7 +100,7 @@ def recurrence(ids, of, hold=True, restart=True, reverse=False):
         state = jnp.where((segment != before)[:, None] & restart & (segment > 0)[:, None], 0.0, state)
         new = jnp.tanh(inputs @ jnp.asarray(IN) + state @ jnp.asarray(OUT))
         new = jnp.where((segment > 0)[:, None] | (not hold), new, state)
-        return (new, segment if hold else segment), new
+        return (new, segment), new
 
     start = jnp.zeros((len(ids), WIDTH)), jnp.zeros(len(ids), jnp.int32)
     _, out = jax.lax.scan(step, start, (x.swapaxes(0, 1), segments.T), reverse=reverse)

@@ -74,7 +74,9 @@ def labels_of_the_next_slot(params, batch):
 
 def mean_of_row_means(params, batch):
     logits = apply(params, batch)
-    each = [cross_entropy(logits[i : i + 1], batch.labels[i : i + 1], batch.weights[i : i + 1]) for i in range(len(logits))]
+    each = [
+        cross_entropy(logits[i : i + 1], batch.labels[i : i + 1], batch.weights[i : i + 1]) for i in range(len(logits))
+    ]
     return sum(total / count for total, count in each), jnp.float32(len(each))
 
 
