@@ -90,8 +90,9 @@ def show_reports(directories: list[Path]) -> int:
 
     from flaxmask.reporting import report
 
+    console = Console()
     for directory in directories:
-        Console().print(report.write(directory).rich())
+        console.print(report.write(directory).rich(console.width))
     return 0
 
 
@@ -145,7 +146,9 @@ def show_estimates(table: experiments.Run) -> int:
         f"{table.seeds} seed(s): about {total / 60:.1f} minutes, evaluation not included",
         f"the page expects: {expected}",
     )
-    Console().print(Table(f"{table.experiment.name} at scale {table.scale}, dry run", head, tuple(rows), notes).rich())
+    console = Console()
+    estimates = Table(f"{table.experiment.name} at scale {table.scale}, dry run", head, tuple(rows), notes)
+    console.print(estimates.rich(console.width))
     return 0
 
 

@@ -70,7 +70,8 @@ def check(
         raise ValueError("fn: two calls with the same inputs differ: make it deterministic (is dropout on?)")
     may = _check_declared(declared, ids, base)
     swaps = {name: _swaps(name, x, vocabulary, pad_id) for name, x in ids.items()}
-    compare = _Comparison(fn, ids, swaps, base.size)
+    # One width for all calls, so that one program serves them.
+    compare = _Comparison(fn, ids, swaps, base.size, TRIED * sum(x.shape[1] for x in ids.values()))
 
     batch = len(base)
     mixed = _mixing_rows(compare, batch)
@@ -171,21 +172,22 @@ def _swaps(name: str, ids: np.ndarray, vocabulary: Any, pad_id: int) -> np.ndarr
 class _Comparison:
     """Calls with edits beside calls without, many at a time, in equal slots of one program."""
 
-    def __init__(self, fn: Callable[..., Any], ids: dict[str, np.ndarray], swaps: dict[str, np.ndarray], size: int):
+    def __init__(
+        self, fn: Callable[..., Any], ids: dict[str, np.ndarray], swaps: dict[str, np.ndarray], size: int, most: int
+    ):
         self.fn, self.ids, self.swaps = fn, ids, swaps
-        self.width = max(1, min(128, AT_ONCE // max(size, 1)))
-        self.together = True
+        self.width = max(1, min(128, most, AT_ONCE // max(size, 1)))
+        self.together, self.plain = True, None
 
     def __call__(self, edits: list[_Edit]) -> Iterator[tuple[_Edit, Any]]:
         """Each edit with what it moved: of an array `[B, T, ...]` bool `[B, T]`, of a tree a tree."""
-        width, plain = min(self.width, len(edits)), None
-        for start in range(0, len(edits), width):
-            some = edits[start : start + width]
-            filled = some + [some[-1]] * (width - len(some))
-            if plain is None:
-                plain = self._call([self.ids] * width)
+        if self.plain is None:
+            self.plain = self._call([self.ids] * self.width)
+        for start in range(0, len(edits), self.width):
+            some = edits[start : start + self.width]
+            filled = some + [some[-1]] * (self.width - len(some) if self.together else 0)
             changed = self._call([self._edited(edit) for edit in filled])
-            moved = jax.tree.map(lambda a, b: _moved(a, b), changed, plain)
+            moved = jax.tree.map(lambda x, y: _moved(x, y[: len(x)]), changed, self.plain)
             for slot, edit in enumerate(some):
                 yield edit, jax.tree.map(lambda x, slot=slot: x[slot], moved)
 
@@ -203,12 +205,13 @@ class _Comparison:
             try:
                 stacked = jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *many)
                 return jax.tree.map(_outputs, jax.vmap(lambda ids: self.fn(**ids))(stacked))
-            except (
-                Exception
-            ):  # whatever a function that is not jax's makes of a tracer; its own faults come again below
+            except Exception:
+                # Whatever a function that is not jax's makes of a tracer. Its own faults come again below.
                 self.together = False
-        each = [jax.tree.map(_outputs, self.fn(**ids)) for ids in many]
-        return jax.tree.map(lambda *x: np.stack(x), *each)
+        called = many[:1] if many[0] is self.ids else many
+        each = [jax.tree.map(_outputs, self.fn(**ids)) for ids in called]
+        stacked = jax.tree.map(lambda *x: np.stack(x), *each)
+        return jax.tree.map(lambda x: np.broadcast_to(x, (len(many), *x.shape[1:])), stacked)
 
 
 def _moved(changed: np.ndarray, plain: np.ndarray) -> np.ndarray:
@@ -249,7 +252,7 @@ def _with_layers(leaks: list[Leak], layers: Layers, ids: dict[str, np.ndarray], 
     names = list(layers.declared)
     sizes = jax.tree.leaves({name: np.size(x) for name, x in layers.trace(**ids).items()})
     first: dict[tuple[str, int, int], int] = {}
-    for edit, moved in _Comparison(layers.trace, ids, swaps, sum(sizes))(edits):
+    for edit, moved in _Comparison(layers.trace, ids, swaps, sum(sizes), len(edits))(edits):
         [name], row, at = edit.names, int(np.flatnonzero(edit.rows)[0]), int(edit.position or 0)
         for number, layer in enumerate(names):
             allowed = np.zeros(moved[layer].shape, bool)

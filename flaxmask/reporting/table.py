@@ -50,8 +50,15 @@ class Table:
             "\\bottomrule\n\\end{tabular}\n"
         )
 
-    def rich(self) -> RichTable:
-        """For the terminal."""
+    def rich(self, width: int | None = None) -> RichTable:
+        """For the terminal; where it has no room for the columns in `width` characters, they become lines."""
+        lines = [self.head, *self.rows]
+        needed = sum(
+            max(len(part) for line in lines for part in line[i].split(" (")) + 1 for i in range(len(self.head))
+        )
+        if width is not None and needed > width:
+            head, *rows = zip(*lines, strict=True)
+            return dataclasses.replace(self, head=head, rows=tuple(rows)).rich()
         notes = Text("\n".join(self.notes), style="dim")
         table = RichTable(
             title=self.title, caption=notes, caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)

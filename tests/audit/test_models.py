@@ -83,7 +83,7 @@ def test_our_model_under_other_masks_than_it_declares_leaks_where_they_say(part)
 
 
 def test_linen_s_attention_averages_what_a_query_that_sees_nothing_must_not_see():
-    """flax.linen.MultiHeadDotProductAttention hides with the least number there is: on such a row all keys weigh alike."""
+    """nn.MultiHeadDotProductAttention hides with the least number there is: on such a row all keys weigh alike."""
     module = nn.MultiHeadDotProductAttention(num_heads=2)
     tokens = Tokens.of(np.array([[3, 4, 5, 0], [6, 7, 0, 0]]))
     table = np.random.default_rng(0).normal(size=(11, 8)).astype(np.float32)
