@@ -174,6 +174,28 @@ def test_a_line_has_the_contract_s_keys(finished):
         assert line["metrics"]["real_tokens"] == lines(finished[0])[0]["metrics"]["real_tokens"], "equal budgets"
 
 
+def test_every_cell_is_audited(finished):
+    workdir, _ = finished
+    for line in lines(workdir):
+        found = {name: line["metrics"][name] for name in ("leaks", "dead", "nan_outputs")}
+        assert found == {"leaks": 0, "dead": 0, "nan_outputs": 0}
+        assert 0 < line["metrics"]["batch_drift"] < 1e-5
+        kept = workdir / "audit" / f"{line['row']}-0"
+        whole = json.loads(kept.with_suffix(".json").read_text())
+        assert whole["trained"]["ok"]
+        assert whole["flat"]["ok"]
+        assert kept.with_suffix(".png").stat().st_size > 0
+    assert "leaks" in (workdir / "table.md").read_text()
+
+
+def test_the_audit_is_printed_of_every_row(finished):
+    workdir, _ = finished
+    done = command("--experiment", "padding", "--scale", "smoke", "--workdir", str(workdir), "--audit", *TINY)
+    for row in PADDING.rows:
+        assert f"{row}, seed 0\nas trained: audit: obeys what it declares: 0 leaks" in done.stdout
+    assert "batch drift: at most" in done.stdout
+
+
 def test_static_dynamic_and_packed_learn_the_same(finished):
     """One order, one start, equal updates: the losses differ by rounding alone."""
     losses = {line["row"]: line["metrics"]["loss"] for line in lines(finished[0])}

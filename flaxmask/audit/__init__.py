@@ -2,7 +2,7 @@
 
 from flaxmask.audit.drift import Drift, Example, drift
 from flaxmask.audit.flat import flat_scores
-from flaxmask.audit.flow import Attends, by_layer, closure
+from flaxmask.audit.flow import Attends, Reach, by_layer, closure
 from flaxmask.audit.measure import Layers, check, linen_trace
 from flaxmask.audit.padding import PaddingReport, padding
 from flaxmask.audit.report import AuditReport, Dead, Leak
@@ -16,6 +16,7 @@ __all__ = [
     "Layers",
     "Leak",
     "PaddingReport",
+    "Reach",
     "by_layer",
     "check",
     "closure",

@@ -99,6 +99,7 @@ class AuditReport:
         from matplotlib.colors import ListedColormap
         from matplotlib.figure import Figure
         from matplotlib.patches import Patch
+        from matplotlib.ticker import MaxNLocator
 
         names = {"nothing": "#f4f4f4", "declared, moved": "#4477AA", "declared, dead": "#BBCCEE", "leak": "#CC3311"}
         colors = ListedColormap(list(names.values()))
@@ -108,7 +109,10 @@ class AuditReport:
             may, moved = declared[row], self.measured[name][row]
             found = np.where(may, np.where(moved, 1, 2), np.where(moved, 3, 0))
             for axes, cells, title in ((left, may * 1, "declared"), (right, found, "measured")):
-                axes.pcolormesh(cells, cmap=colors, vmin=-0.5, vmax=3.5, edgecolors="white", linewidth=0.3)
+                edges = (np.arange(n + 1) - 0.5 for n in cells.shape[::-1])
+                axes.pcolormesh(*edges, cells, cmap=colors, vmin=-0.5, vmax=3.5, edgecolors="white", linewidth=0.3)
+                for axis in (axes.xaxis, axes.yaxis):
+                    axis.set_major_locator(MaxNLocator(integer=True, nbins=8))
                 axes.set(xlabel=f"{name} position", ylabel="output position", title=f"{title}: {name}", aspect="equal")
                 axes.invert_yaxis()
         drawn.legend(

@@ -27,18 +27,31 @@ class Audited:
         return {"source": np.asarray(self.batch.source.ids), "target": np.asarray(self.batch.target.ids)}
 
     def check(self, flow: Sequence[audit.Attends] | None = None) -> audit.AuditReport:
-        """Every edge, against the model's own flow or another; leaks are named by layer."""
+        """Every edge, against the model's own flow or another; leaks are named by layer.
+
+        Whatever the masks say, a real token may depend on nothing but real tokens of its own example: masks that let
+        packed examples, or padding, be read are shown to leak.
+        """
         steps = self.model.flow(self.batch) if flow is None else flow
-        call = functools.partial(_logits, self.model, self.params, self.batch)
-        names = audit.by_layer(steps, self.inputs)
-        trace = audit.linen_trace(functools.partial(_traced, self.model, self.params, self.batch), names)
+        readers = {step.layer: step.reader for step in steps}
+        layers = {
+            layer: self._within_examples(readers[layer], reach)
+            for layer, reach in audit.by_layer(steps, self.inputs).items()
+        }
+        how = self.model, self.params, self.batch
         return audit.check(
-            call,
+            functools.partial(_logits, *how),
             self.inputs,
-            audit.closure(steps, self.inputs, "target"),
+            self._within_examples("target", audit.closure(steps, self.inputs, "target")),
             vocabulary={"source": self.model.source_vocabulary, "target": self.model.target_vocabulary},
-            layers=audit.Layers(trace, names),
+            layers=audit.Layers(audit.linen_trace(functools.partial(_traced, *how), layers), layers),
         )
+
+    def _within_examples(self, reader: str, reach: audit.Reach) -> audit.Reach:
+        """What positions of a stream may depend on; padding on whatever the masks say."""
+        segments = {name: np.asarray(getattr(self.batch, name).segments) for name in reach}
+        own = segments[reader][..., None]
+        return {name: seen & ((own == segments[name][:, None]) | (own <= 0)) for name, seen in reach.items()}
 
     def flat(self) -> "Audited":
         """The same model with flat scores."""

@@ -82,6 +82,22 @@ def test_our_model_under_other_masks_than_it_declares_leaks_where_they_say(part)
     assert len(report.leaks) == sum(int((wanted[name] & ~declared[name]).sum()) for name in wanted)
 
 
+@pytest.mark.parametrize(
+    ("layout", "wrong"),
+    [("packed", MaskConfig(decoder="causal & padding")), ("static", MaskConfig(cross="full"))],
+    ids=["packed examples read each other", "padding is read"],
+)
+def test_masks_that_let_examples_be_read_leak_though_they_declare_it(layout, wrong):
+    assert not audited(toy.DEEP, wrong, layout).check().ok
+
+
+def test_what_padding_reads_is_nobody_s_concern():
+    """The usual masks of padded rows: real tokens see real tokens, and padding sees them too."""
+    usual = MaskConfig(encoder="padding", decoder="causal & padding", cross="padding")
+    report = audited(toy.DEEP, usual, "static").check()
+    assert report.ok, str(report)
+
+
 def test_linen_s_attention_averages_what_a_query_that_sees_nothing_must_not_see():
     """nn.MultiHeadDotProductAttention hides with the least number there is: on such a row all keys weigh alike."""
     module = nn.MultiHeadDotProductAttention(num_heads=2)
