@@ -111,7 +111,7 @@ def linen_trace(apply: Callable[..., Any], names: Any) -> Callable[..., dict[str
     """
 
     def trace(**inputs):
-        _, state = apply(**inputs, capture_intermediates=True, mutable=["intermediates"])
+        _, state = apply(**inputs, capture_intermediates=True, mutable=("intermediates",))
         found = {}
         for name in names:
             inside: Any = state["intermediates"]

@@ -79,6 +79,7 @@ def _logits(model: Transformer, params: Any, batch: Batch, source: Array, target
     return model.apply(params, _with_ids(batch, source, target))  # pyright: ignore[reportReturnType]
 
 
+@functools.partial(jax.jit, static_argnums=0, static_argnames=("capture_intermediates", "mutable"))
 def _traced(model: Transformer, params: Any, batch: Batch, source: Array, target: Array, **how: Any) -> Any:
     return model.apply(params, _with_ids(batch, source, target), **how)
 

@@ -73,22 +73,20 @@ def _attend(block, x, memory, mask, form, dtype):
     return out @ block["o"]
 
 
-def streams(source, target, *, form=hide, dtype=jnp.float32, mix=None, last=None, **seen) -> dict[str, Any]:
+@functools.partial(jax.jit, static_argnames=("form", "dtype"))
+def streams(source, target, seen, form=hide, dtype=jnp.float32) -> dict[str, Any]:
     """Each layer's stream, and the logits.
 
     Args:
       source: ids.
       target: ids.
+      seen: the masks, arguments so that all of them share a program; "last" is of the decoder's last layer.
       form: how scores and a mask become weights.
       dtype: of the attention.
-      mix: what is done to the target's embeddings.
-      last: other masks of the decoder, in its last layer alone.
-      seen: masks that are not `RIGHT`.
     """
-    weights, seen = _weights(0), {name: jnp.asarray(mask) for name, mask in (RIGHT | seen).items()}
+    weights = _weights(0)
     place = lambda t: jnp.sin(jnp.asarray(t.positions)[..., None] * 2.0 ** -np.arange(WIDTH)[None, None])
     x, y = (jnp.asarray(weights["embed"])[ids] + place(t) for ids, t in ((source, SOURCE), (target, TARGET)))
-    y = y if mix is None else mix(y)
     blocks, found = iter(weights["blocks"]), {}
 
     def step(stream, memory, mask):
@@ -99,18 +97,18 @@ def streams(source, target, *, form=hide, dtype=jnp.float32, mix=None, last=None
     for i in range(LAYERS):
         x = found[f"encoder_{i}"] = step(x, x, seen["encoder"])
     for i in range(LAYERS):
-        own = seen["decoder"] if last is None or i < LAYERS - 1 else jnp.asarray(last)
-        y = step(y, y, own)
+        y = step(y, y, seen["decoder" if i < LAYERS - 1 else "last"])
         y = found[f"decoder_{i}"] = step(y, x, seen["cross"])
     return found | {"logits": y @ weights["embed"].T}
 
 
-def check(wrong=None, **how) -> audit.AuditReport:
-    """Audit the specimen against `RIGHT`; `wrong` wraps its logits."""
-    trace = jax.jit(functools.partial(streams, **how))
+def check(form=hide, dtype=jnp.float32, **seen) -> audit.AuditReport:
+    """Audit the specimen under masks that are not `RIGHT` against those that are."""
+    masks_ = {"last": seen.get("decoder", RIGHT["decoder"])} | RIGHT | seen
+    given = {name: jnp.broadcast_to(mask, (*mask.shape[:1], HEADS, *mask.shape[2:])) for name, mask in masks_.items()}
+    trace = functools.partial(streams, seen=given, form=form, dtype=dtype)
     layers = audit.Layers(trace, audit.by_layer(flow(), INPUTS))
     fn = lambda source, target: trace(source, target)["logits"]
-    fn = fn if wrong is None else functools.partial(wrong, fn)
     return audit.check(fn, INPUTS, reach(), vocabulary=VOCABULARY, layers=layers)
 
 
