@@ -45,6 +45,7 @@ EXPERIMENT = Experiment(
         "wer",
         "leaks",
         "dead",
+        "nan_outputs",
         "batch_drift",
     ),
 )

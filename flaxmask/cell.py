@@ -167,7 +167,7 @@ def audit_model(setting: Setting, params: Any, kept: Path) -> dict[str, float]:
     # Two of the commonest lengths, so that few shapes are compiled.
     _, of, counts = np.unique(examples.lengths, axis=0, return_inverse=True, return_counts=True)
     alike = np.flatnonzero(of.reshape(-1) == np.argmax(counts))
-    pair = alike[:2] if len(alike) > 1 else np.arange(min(2, len(examples)))
+    pair = alike[:2] if len(alike) > 1 else [0, len(examples) - 1]
     length = round_up(int(setting.task.train.lengths[:, 1].max()), 8)
     write = lambda source: np.asarray(_decode(setting.model, length, params, source)).tolist()
     drift = trained.drift([_shifted(examples, int(i)) for i in pair], write, pads=(5,))
@@ -183,7 +183,7 @@ def audit_model(setting: Setting, params: Any, kept: Path) -> dict[str, float]:
     return {
         "leaks": len({leak[:5] for leak in (*report.leaks, *flat.leaks)}),
         "dead": len(flat.dead),
-        "nan_outputs": len(report.nan),
+        "nan_outputs": len({*report.nan, *flat.nan}),
         "batch_drift": drift.largest,
     }
 

@@ -35,7 +35,23 @@ BLOCK_Q, BLOCK_K = 256, 512
 
 def refuses(call: Call) -> str | None:
     """See `Implementation`."""
-    return content_refusal(call, "blockwise")
+    return content_refusal(call, "blockwise") or _bias_refusal(call)
+
+
+def _bias_refusal(call: Call) -> str | None:
+    """A bias is called on the tokens of one block of one row: what it gives must be of that block."""
+    if not callable(call.bias):
+        return None
+    q, k = min(BLOCK_Q, call.query.shape[1]), min(BLOCK_K, call.key.shape[1])
+    block = lambda tokens, size: jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, size), x.dtype), tokens)
+    try:
+        shape = jax.eval_shape(call.bias, block(call.query_tokens, q), block(call.key_tokens, k)).shape
+    except (TypeError, ValueError):
+        shape = None
+    if shape is None or shape[0] != 1 or shape[2] not in (1, q) or shape[3] not in (1, k):
+        found = "does not apply to it" if shape is None else f"gives {list(shape)}"
+        return f"the bias is asked of one row's block of {q} queries and {k} keys at a time, and {found}"
+    return None
 
 
 def lowering(call: Call) -> Lowering:

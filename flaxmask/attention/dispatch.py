@@ -79,7 +79,7 @@ def dot_product_attention(
       query_tokens: `[B, Q]`.
       key_tokens: `[B, K]`.
       bias: added to the scores; an array broadcastable to `[B, N, Q, K]`, or a pytree that is called on
-        the two `Tokens`.
+        the two `Tokens`, maybe on a few slots of one row at a time: it reads what they hold, not where it stands.
       implementation: None for the best that supports this call, or a name of `IMPLEMENTATIONS`.
       dropout_rate: probability of dropping an attention weight.
       dropout_rng: key of the dropout's draw; needed where the rate is above 0.

@@ -12,9 +12,8 @@ from jaxtyping import Bool, Float
 from flaxmask.attention.blind import zero_blind
 from flaxmask.attention.call import Call, Lowering, content_refusal, up_to
 from flaxmask.attention.slots import BySlots, by_slots, cells
-from flaxmask.masks import And, Mask, implies
+from flaxmask.masks import And, Mask
 from flaxmask.masks.evaluate import evaluate
-from flaxmask.masks.formula import Full
 from flaxmask.tokens import Array, Tokens
 
 LANES = 128
@@ -73,8 +72,13 @@ def splash(
 
 
 def _found(mask: Mask, query: Tokens, key: Tokens) -> BySlots | None:
-    """See `by_slots`; a mask that hides everything is left to run time, since the kernel compiles none."""
-    return None if implies(mask, ~Full()) is True else by_slots(mask, query, key)
+    """See `by_slots`; a mask that hides everything at these lengths is left to run time: the kernel compiles none."""
+    found = by_slots(mask, query, key)
+    if found is None or not found.terms:
+        return found
+    seen = _SlotMask((query.shape[1], key.shape[1]), _joined(found))
+    starts = range(0, query.shape[1], LANES)
+    return found if any(seen[start : start + LANES, :].any() for start in starts) else None
 
 
 def _padded(x: Array) -> Array:

@@ -17,8 +17,8 @@ class Drift:
     """How far answers are from those of each example alone and unpadded.
 
     Attributes:
-      logits: for each arrangement, the largest difference of an output; rounding alone is about 1e-6 of the outputs'
-        size in float32.
+      logits: for each arrangement, the largest difference of an output, infinite where one is NaN; rounding alone is
+        about 1e-6 of the outputs' size in float32.
       changed: for each arrangement, decoded outputs that changed; empty where nothing was decoded.
     """
 
@@ -27,7 +27,7 @@ class Drift:
 
     @property
     def largest(self) -> float:
-        """Over all arrangements; infinite where an output is NaN in one and not in the other."""
+        """Over all arrangements."""
         return max(self.logits.values())
 
     def __str__(self) -> str:
@@ -45,6 +45,7 @@ def drift(
     *,
     decode: Callable[..., Any] | None = None,
     pads: Sequence[int] = (1, 5),
+    pad_id: int = 0,
 ) -> Drift:
     """Compare each example's answer alone and unpadded with its answers in other company.
 
@@ -57,7 +58,10 @@ def drift(
       output: the input whose positions the outputs follow.
       decode: `decode(**tokens)` gives a sequence of ids or a text for each row; not asked of packed rows.
       pads: slots of padding added to every input.
+      pad_id: what decoded sequences are filled up with at their ends.
     """
+    if not pads:
+        raise ValueError("pads: expected at least one number of slots to pad by")
     if len(examples) < 2:
         raise ValueError(f"examples: expected at least 2, to stand beside each other, got {len(examples)}")
     everyone = range(len(examples))
@@ -80,7 +84,7 @@ def drift(
     others = [name for name in rows if name != "alone"]
     far = {name: max(_distance(answers[name][i], answers["alone"][i]) for i in everyone) for name in others}
     changed = {
-        name: sum(not _equal(decoded[name][i], decoded["alone"][i]) for i in everyone)
+        name: sum(_trimmed(decoded[name][i], pad_id) != _trimmed(decoded["alone"][i], pad_id) for i in everyone)
         for name in others
         if decoded[name]
     }
@@ -117,11 +121,16 @@ def _parts(out: np.ndarray, tokens: Tokens, rows: Sequence[Sequence[int]]) -> di
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore"):
-        far = np.where(same, 0.0, np.abs(a - b))
+        far = np.where(a == b, 0.0, np.abs(a - b))
     return float(np.where(np.isnan(far), np.inf, far).max(initial=0.0))
 
 
-def _equal(a: Any, b: Any) -> bool:
-    return a == b if isinstance(a, str) else list(a) == list(b)
+def _trimmed(written: Any, pad_id: int) -> Any:
+    """Without the padding at its end, which is as long as the others of the batch make it."""
+    if isinstance(written, str):
+        return written
+    ids = list(written)
+    while ids and ids[-1] == pad_id:
+        ids.pop()
+    return ids

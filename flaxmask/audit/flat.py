@@ -10,10 +10,20 @@ def flat_scores(params: Any, by: float = 0.1) -> Any:
 
     A trained softmax may be so sharp that a weight which should not be there is 0 all the same: audit the flat model
     too. What is declared is as true of it as of the trained one.
+
+    Raises:
+      ValueError: nothing has such a name.
     """
+    touched = []
 
     def scale(path, leaf):
         names = {getattr(key, "key", getattr(key, "name", None)) for key in path}
-        return leaf * by if names & {"query", "key"} else leaf
+        if not names & {"query", "key"}:
+            return leaf
+        touched.append(path)
+        return leaf * by
 
-    return jax.tree_util.tree_map_with_path(scale, params)
+    flat = jax.tree_util.tree_map_with_path(scale, params)
+    if not touched:
+        raise ValueError("params: expected parameters under names `query` or `key`, found none: nothing was made flat")
+    return flat

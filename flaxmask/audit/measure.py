@@ -65,13 +65,13 @@ def check(
       ValueError: an input holds no ids, declared flow has another shape, or `fn` is random; each is named.
     """
     ids = {name: _check_ids(name, x) for name, x in inputs.items()}
-    base = _outputs(fn(**ids))
-    if not _same(base, _outputs(fn(**ids))).all():
-        raise ValueError("fn: two calls with the same inputs differ: make it deterministic (is dropout on?)")
+    call = lambda: _outputs(fn(**_handed(ids, inputs)))
+    base = call()
+    _check_repeats(base, call())
     may = _check_declared(declared, ids, base)
     swaps = {name: _swaps(name, x, vocabulary, pad_id) for name, x in ids.items()}
     # One width for all calls, so that one program serves them.
-    compare = _Comparison(fn, ids, swaps, base.size, TRIED * sum(x.shape[1] for x in ids.values()))
+    compare = _Comparison(fn, ids, inputs, swaps, base.size, TRIED * sum(x.shape[1] for x in ids.values()))
 
     batch = len(base)
     mixed = _mixing_rows(compare, batch)
@@ -83,6 +83,7 @@ def check(
         if len(rows) == 1:
             others = zip(*np.nonzero(moved & ~edit.rows[:, None]), strict=True)
             across |= {Leak(name, int(b), int(t), int(rows[0]), int(edit.position or 0)) for b, t in others}
+    _check_repeats(base, call())
     leaks = [
         Leak(name, int(b), int(t), int(b), int(s))
         for name, moved in measured.items()
@@ -90,13 +91,13 @@ def check(
     ]
     leaks = sorted([*leaks, *across])
     if layers is not None and leaks:
-        leaks = _with_layers(leaks, layers, ids, swaps)
+        leaks = _with_layers(leaks, layers, ids, inputs, swaps)
+    nan = _at_positions(np.isnan(base), 2) | compare.nan
     dead = [
         Dead(name, int(b), int(t), int(s))
         for name, moved in measured.items()
-        for b, t, s in zip(*np.nonzero(may[name] & ~moved), strict=True)
+        for b, t, s in zip(*np.nonzero(may[name] & ~moved & ~nan[..., None]), strict=True)
     ]
-    nan = np.isnan(base).any(axis=tuple(range(2, base.ndim)))
     found = tuple((int(b), int(t)) for b, t in zip(*np.nonzero(nan), strict=True))
     return AuditReport(tuple(leaks), tuple(dead), found, may, measured, TRIED)
 
@@ -130,10 +131,23 @@ def _check_ids(name: str, ids: Any) -> np.ndarray:
     return found
 
 
+def _handed(ids: Mapping[str, np.ndarray], like: Mapping[str, Any]) -> dict[str, Any]:
+    """Ids as `fn` gets them: of the kind that was given, and its own to write to."""
+    return {name: jnp.asarray(x) if isinstance(like[name], jax.Array) else np.array(x) for name, x in ids.items()}
+
+
+def _check_repeats(a: np.ndarray, b: np.ndarray):
+    if not _same(a, b).all():
+        raise ValueError("fn: two calls with the same inputs differ: make it deterministic (is dropout on?)")
+
+
 def _check_declared(declared: Mapping[str, Any], ids: Mapping[str, np.ndarray], base: np.ndarray):
     if set(declared) != set(ids):
         raise ValueError(f"declared: expected the inputs {', '.join(ids)}, got {', '.join(declared) or 'none'}")
     for name, x in ids.items():
+        if len(x) != len(base):
+            found = list(base.shape)
+            raise ValueError(f"fn: expected floats [{len(x)}, T_out, ...], as {name} has {len(x)} rows, got {found}")
         wanted, found = (len(base), base.shape[1], x.shape[1]), np.asarray(declared[name])
         if found.shape != wanted or found.dtype != bool:
             raise ValueError(f"declared: {name}: expected bool{list(wanted)}, got {found.dtype}{list(found.shape)}")
@@ -154,7 +168,9 @@ def _same(a: np.ndarray, b: np.ndarray) -> Any:
 
 def _swaps(name: str, ids: np.ndarray, vocabulary: Any, pad_id: int) -> np.ndarray:
     """`[TRIED, B, T]`: for every position, ids that it does not hold, and never padding."""
-    size = vocabulary.get(name) if isinstance(vocabulary, Mapping) else vocabulary
+    if isinstance(vocabulary, Mapping) and name not in vocabulary:
+        raise ValueError(f"vocabulary: expected the number of ids of {name}, got {', '.join(vocabulary) or 'nothing'}")
+    size = vocabulary[name] if isinstance(vocabulary, Mapping) else vocabulary
     known = np.unique(ids) if size is None else np.arange(size)
     known = known[known != pad_id]
     if len(known) < 2:
@@ -166,16 +182,26 @@ def _swaps(name: str, ids: np.ndarray, vocabulary: Any, pad_id: int) -> np.ndarr
     place = np.searchsorted(known, ids) % len(known)
     steps = np.stack([rng.integers(1, len(known), ids.shape) for _ in range(TRIED)])
     chosen = known[(place + steps) % len(known)]
-    return np.where(chosen == ids, known[(place + 1) % len(known)], chosen).astype(ids.dtype)
+    chosen = np.where(chosen == ids, known[(place + 1) % len(known)], chosen)
+    if known.max() > np.iinfo(ids.dtype).max:
+        raise ValueError(f"inputs: {name}: {ids.dtype} cannot hold {size} ids")
+    return chosen.astype(ids.dtype)
 
 
 class _Comparison:
     """Calls with edits beside calls without, many at a time, in equal slots of one program."""
 
     def __init__(
-        self, fn: Callable[..., Any], ids: dict[str, np.ndarray], swaps: dict[str, np.ndarray], size: int, most: int
+        self,
+        fn: Callable[..., Any],
+        ids: dict[str, np.ndarray],
+        like: Mapping[str, Any],
+        swaps: dict[str, np.ndarray],
+        size: int,
+        most: int,
     ):
-        self.fn, self.ids, self.swaps = fn, ids, swaps
+        self.fn, self.ids, self.like, self.swaps = fn, ids, like, swaps
+        self.nan: Any = False
         self.width = max(1, min(128, most, AT_ONCE // max(size, 1)))
         self.together, self.plain = True, None
 
@@ -187,7 +213,9 @@ class _Comparison:
             some = edits[start : start + self.width]
             filled = some + [some[-1]] * (self.width - len(some) if self.together else 0)
             changed = self._call([self._edited(edit) for edit in filled])
-            moved = jax.tree.map(lambda x, y: _moved(x, y[: len(x)]), changed, self.plain)
+            if isinstance(changed, np.ndarray):
+                self.nan = self.nan | _at_positions(np.isnan(changed), 3).any(axis=0)
+            moved = jax.tree.map(lambda x, y: _at_positions(~_same(x, y[: len(x)]), 3), changed, self.plain)
             for slot, edit in enumerate(some):
                 yield edit, jax.tree.map(lambda x, slot=slot: x[slot], moved)
 
@@ -209,15 +237,14 @@ class _Comparison:
                 # Whatever a function that is not jax's makes of a tracer. Its own faults come again below.
                 self.together = False
         called = many[:1] if many[0] is self.ids else many
-        each = [jax.tree.map(_outputs, self.fn(**ids)) for ids in called]
+        each = [jax.tree.map(_outputs, self.fn(**_handed(ids, self.like))) for ids in called]
         stacked = jax.tree.map(lambda *x: np.stack(x), *each)
         return jax.tree.map(lambda x: np.broadcast_to(x, (len(many), *x.shape[1:])), stacked)
 
 
-def _moved(changed: np.ndarray, plain: np.ndarray) -> np.ndarray:
-    """`[N, B, T]` of `[N, B, T, ...]`."""
-    differs = ~_same(changed, plain)
-    return differs.any(axis=tuple(range(3, differs.ndim)))
+def _at_positions(cells: np.ndarray, kept: int) -> Any:
+    """Whether any cell is true behind the first `kept` axes."""
+    return cells.any(axis=tuple(range(kept, cells.ndim)))
 
 
 def _mixing_rows(compare: _Comparison, batch: int) -> np.ndarray:
@@ -244,21 +271,33 @@ def _single_edits(ids: dict[str, np.ndarray], apart: np.ndarray) -> list[_Edit]:
     ]
 
 
-def _with_layers(leaks: list[Leak], layers: Layers, ids: dict[str, np.ndarray], swaps: dict[str, np.ndarray]):
-    """Leaks with the first layer at which their input moves what that layer may not see of it."""
-    wanted = sorted({(leak.input, leak.input_row, leak.input_position) for leak in leaks})
+def _with_layers(
+    leaks: list[Leak], layers: Layers, ids: dict[str, np.ndarray], like: Mapping[str, Any], swaps: dict[str, np.ndarray]
+) -> list[Leak]:
+    """Leaks with the first layer at which their input moves, in their output's row, what that layer may not see."""
+    traced = {name: np.shape(x) for name, x in layers.trace(**_handed(ids, like)).items()}
+    _check_layers(layers, traced)
+    size = sum(int(np.prod(shape)) for shape in traced.values())
     rows = np.eye(len(next(iter(ids.values()))), dtype=bool)
-    edits = [_Edit((name,), rows[b], t, which) for name, b, t in wanted for which in range(TRIED)]
+    places = sorted({(leak.input, leak.input_row, leak.input_position) for leak in leaks})
+    edits = [_Edit((name,), rows[b], t, which) for name, b, t in places for which in range(TRIED)]
+    first: dict[tuple[str, int, int, int], str] = {}
     names = list(layers.declared)
-    sizes = jax.tree.leaves({name: np.size(x) for name, x in layers.trace(**ids).items()})
-    first: dict[tuple[str, int, int], int] = {}
-    for edit, moved in _Comparison(layers.trace, ids, swaps, sum(sizes), len(edits))(edits):
+    for edit, moved in _Comparison(layers.trace, ids, like, swaps, size, len(edits))(edits):
         [name], row, at = edit.names, int(np.flatnonzero(edit.rows)[0]), int(edit.position or 0)
-        for number, layer in enumerate(names):
+        for layer in names:
             allowed = np.zeros(moved[layer].shape, bool)
             allowed[row] = layers.declared[layer][name][row, :, at]
-            if (moved[layer] & ~allowed).any():
-                first[name, row, at] = min(number, first.get((name, row, at), number))
-                break
-    key = lambda leak: (leak.input, leak.input_row, leak.input_position)
-    return [leak._replace(layer=names[first[key(leak)]]) if key(leak) in first else leak for leak in leaks]
+            for reached in np.flatnonzero((moved[layer] & ~allowed).any(axis=1)):
+                key = name, row, at, int(reached)
+                first[key] = min(layer, first.get(key, layer), key=names.index)
+    key = lambda leak: (leak.input, leak.input_row, leak.input_position, leak.output_row)
+    return [leak._replace(layer=first.get(key(leak))) for leak in leaks]
+
+
+def _check_layers(layers: Layers, traced: Mapping[str, tuple[int, ...]]):
+    for layer, reach in layers.declared.items():
+        for name, may in reach.items():
+            if layer not in traced or np.shape(may)[:2] != traced[layer][:2]:
+                found = f"got {list(traced[layer])}" if layer in traced else f"there are {', '.join(traced)}"
+                raise ValueError(f"layers: {layer}: expected a trace {list(np.shape(may)[:2])} for {name}, {found}")

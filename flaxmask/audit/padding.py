@@ -52,11 +52,11 @@ def padding(
     (total, count), gradient = jax.value_and_grad(fn, has_aux=True)(params, packed)
     sums = [fn(params, batch) for batch in alone]
     wanted, wanted_count = (float(sum(float(s[i]) for s in sums)) for i in (0, 1))
-    real = int(np.asarray(packed.target.real).sum())
+    real = wanted_count if packed.target is None else int(np.asarray(packed.target.real).sum())
     if not np.isclose(float(total), wanted, rtol=rtol):
         findings.append(f"the loss of the packed rows is {float(total):.6g}, the sum of its examples' {wanted:.6g}")
     if float(count) != wanted_count or float(count) != real:
-        findings.append(f"divided by {float(count):g}: {real} target tokens are real, {wanted_count:g} alone")
+        findings.append(f"divided by {float(count):g}: {real:g} target tokens are real, {wanted_count:g} alone")
     moved = fn(params, _other_padding(packed))
     for name, before, after in (("total", total, moved[0]), ("count", count, moved[1])):
         if float(before) != float(after) and not (np.isnan(before) and np.isnan(after)):
@@ -72,5 +72,7 @@ def _other_padding(batch: Batch) -> Batch:
     """Another id, 1, wherever padding stands, in inputs and labels; weights and segments stay."""
     swap = lambda ids, tokens: np.where(np.asarray(tokens.real), ids, 1).astype(np.int32)
     source = batch.source and dataclasses.replace(batch.source, ids=swap(batch.source.ids, batch.source))
+    if batch.target is None:
+        return dataclasses.replace(batch, source=source)
     target = dataclasses.replace(batch.target, ids=swap(batch.target.ids, batch.target))
     return dataclasses.replace(batch, source=source, target=target, labels=swap(batch.labels, batch.target))

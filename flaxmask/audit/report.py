@@ -15,7 +15,10 @@ SHOWN = 12
 
 
 class Leak(NamedTuple):
-    """An input position that moved an output position which may not see it."""
+    """An input position that moved an output position which may not see it.
+
+    `layer` is the first in which that input shows itself in the output's row where it may not.
+    """
 
     input: str
     output_row: int
@@ -51,7 +54,7 @@ class AuditReport:
     Attributes:
       leaks: moved and not declared.
       dead: declared and never moved: information, not failure (weights that underflow, a long recurrence).
-      nan: output rows and positions that are NaN, of which nothing is proved.
+      nan: output rows and positions that are NaN, as given or after a replacement: nothing is proved of them.
       declared: for each input, bool `[B, T_out, T_in]`.
       measured: likewise, what moved within a row.
       tried: replacements tried at every input position.

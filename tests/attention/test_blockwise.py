@@ -83,6 +83,21 @@ def test_a_bias_that_closes_over_parameters_gets_gradients(rng):
     assert np.abs(wanted).max() > 1e-3
 
 
+def test_a_bias_that_is_not_of_a_block_is_left_to_others(rng):
+    """Such a bias would be read at the wrong row or slot, silently."""
+    shape, tokens = jax.ShapeDtypeStruct((2, 2048, 2, 8), jnp.float32), Tokens.of(np.ones((2, 2048), int))
+    slopes, whole = jnp.ones((2, 1, 1, 1)), jnp.ones((1, 1, 2048, 2048))
+    for bias in (
+        lambda q, k: slopes * k.positions[:, None, None],
+        lambda q, k: whole,
+        lambda q, k: whole + k.ids[0, 0],
+    ):
+        call = Call(shape, shape, masks.causal, tokens, tokens, bias, 0.0, "cpu")
+        assert attention.dispatch.choose(call, None) == "xla"
+        with pytest.raises(ValueError, match="the bias is asked of one row's block of 256 queries and 512 keys"):
+            attention.dispatch.choose(call, "blockwise")
+
+
 def test_dropout_in_the_backward_pass_is_the_forward_s(rng):
     """A directional derivative by differences, which only the same draw can match."""
     (query, key, value), _ = inputs(rng, QUERIES, KEYS)

@@ -135,6 +135,7 @@ def test_splash_on_slots(text, layout, dtype):
         ("causal & segment & window(130)", "packed", "float32"),
         ("segment & (window(2, 2) | global_tokens(4))", "rows", "float32"),
         ("segment & causal & ~causal", "rows", "float32"),  # nothing at all
+        ("segment & ~window(500, 500)", "rows", "float32"),  # nothing at this length
         ("segment & random_blocks(16, 1) & causal", "rows", "bfloat16"),
     ],
 )

@@ -55,8 +55,8 @@ def test_one_call_each_finds_what_many_at_once_find():
     assert one.leaks == many.leaks
     assert one.leaks
     assert one.dead == many.dead
-    # Twice as given, once in vain under `vmap`, once to compare with, then rows and positions, thrice each.
-    assert len(calls) == 2 + 1 + 1 + 2 * 3 + 3 * 3
+    # Thrice as given, once in vain under `vmap`, once to compare with, then rows and positions, thrice each.
+    assert len(calls) == 3 + 1 + 1 + 2 * 3 + 3 * 3
 
 
 def test_padding_is_replaced_and_never_put_in():
@@ -178,3 +178,61 @@ def test_flat_scores_show_what_a_sharp_softmax_hides():
     declared = {"ids": np.eye(3, dtype=bool)[None]}
     assert audit.check(lambda ids: attend(ids, 1.0), {"ids": ids}, declared, vocabulary=7).ok
     assert len(audit.check(lambda ids: attend(ids, 0.1), {"ids": ids}, declared, vocabulary=7).leaks) == 6
+
+
+def test_what_turns_nan_with_every_replacement_proves_nothing():
+    shy = lambda ids: jnp.where((ids == IDS)[..., None], onward(ids), jnp.nan)
+    report = audit.check(shy, {"ids": IDS}, {"ids": CAUSAL}, vocabulary=7)
+    assert not report.ok
+    assert len(report.nan) == 6
+
+
+def test_a_function_may_write_to_its_ids_and_gets_the_kind_it_was_given():
+    def scribble(ids):
+        ids[:, 0] = 1
+        return TABLE[ids]
+
+    ids = IDS.copy()
+    report = audit.check(scribble, {"ids": ids}, {"ids": np.eye(3, dtype=bool)[None].repeat(2, 0)}, vocabulary=7)
+    np.testing.assert_array_equal(ids, IDS)
+    assert {dead[1:] for dead in report.dead} == {(0, 0, 0), (1, 0, 0)}
+    first = lambda ids: onward(ids.at[:, 0].set(1))
+    assert audit.check(first, {"ids": jnp.asarray(IDS)}, {"ids": CAUSAL}, vocabulary=7).ok
+
+
+def test_a_function_that_is_random_now_and_then_is_refused():
+    calls = []
+
+    def rare(ids):
+        calls.append(1)
+        return TABLE[np.asarray(ids)] + (len(calls) > 10)
+
+    with pytest.raises(ValueError, match="two calls with the same inputs differ"):
+        audit.check(rare, {"ids": IDS}, {"ids": CAUSAL}, vocabulary=7)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"other": {"ids": CAUSAL}}, r"layers: other: expected a trace \[2, 3\] for ids, there are layer"),
+        ({"layer": {"ids": CAUSAL[:, :2]}}, r"layers: layer: expected a trace \[2, 2\] for ids, got \[2, 3, 4\]"),
+    ],
+)
+def test_layers_that_do_not_fit_are_named(layers, message):
+    given_ = audit.Layers(lambda ids: {"layer": onward(ids)}, layers)
+    with pytest.raises(ValueError, match=message):
+        audit.check(onward, {"ids": IDS}, {"ids": np.zeros_like(CAUSAL)}, vocabulary=7, layers=given_)
+
+
+def test_the_vocabulary_of_every_input_is_needed():
+    with pytest.raises(ValueError, match="vocabulary: expected the number of ids of ids, got id"):
+        audit.check(onward, {"ids": IDS}, {"ids": CAUSAL}, vocabulary={"id": 7})
+    with pytest.raises(ValueError, match="inputs: ids: int8 cannot hold 999 ids"):
+        audit.check(onward, {"ids": IDS.astype(np.int8)}, {"ids": CAUSAL}, vocabulary=999)
+    with pytest.raises(ValueError, match=r"fn: expected floats \[2, T_out, ...\]"):
+        audit.check(lambda ids: onward(ids).swapaxes(0, 1), {"ids": IDS}, {"ids": CAUSAL}, vocabulary=7)
+
+
+def test_flat_scores_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="found none: nothing was made flat"):
+        audit.flat_scores({"attention": {"qkv": jnp.ones(2)}})

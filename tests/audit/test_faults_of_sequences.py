@@ -249,6 +249,8 @@ def test_a_norm_over_the_batch_drifts_with_its_company():
 def test_decoded_outputs_that_change_are_counted():
     model = sum_with_places(lambda t: t.positions)
     longest = lambda ids: [[ids.shape[1]]] * len(ids.ids)  # whose length hangs on the longest of the batch
+    filled = lambda ids: [[7, *[0] * ids.shape[1]]] * len(ids.ids)
+    assert not any(drift(model, decode=filled).changed.values()), "padding at the end is nobody's output"
     own = lambda ids: [row[row > 0].tolist() for row in np.asarray(ids.segments)]
     assert drift(model, decode=longest).changed["beside others"] == 1
     assert not any(drift(model, decode=own).changed.values())
@@ -257,5 +259,9 @@ def test_decoded_outputs_that_change_are_counted():
 def test_an_output_that_is_nan_in_company_has_drifted():
     model = lambda ids: jnp.where(len(ids.ids) > 1, jnp.nan, 1.0) * jnp.ones((*ids.shape, 1))
     assert drift(model).logits["beside others"] == np.inf
+    always = lambda ids: jnp.full((*ids.shape, 1), jnp.nan)
+    assert audit.drift(always, EXAMPLES, "ids").largest == np.inf
+    with pytest.raises(ValueError, match="pads: expected at least one"):
+        audit.drift(model, EXAMPLES, "ids", pads=())
     with pytest.raises(ValueError, match="expected at least 2"):
         audit.drift(model, EXAMPLES[:1], "ids")
