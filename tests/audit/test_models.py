@@ -116,6 +116,7 @@ def test_linen_s_attention_averages_what_a_query_that_sees_nothing_must_not_see(
     assert not report.dead
 
 
+@pytest.mark.slow
 def test_torch_s_attention_gives_nan_where_all_keys_are_padding():
     """torch.nn.MultiheadAttention (issue 41508, open since 2020); no mask of the caller's is wrong."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -137,6 +138,7 @@ def test_torch_s_attention_gives_nan_where_all_keys_are_padding():
     assert not report.ok
 
 
+@pytest.mark.slow
 def test_a_torch_model_that_forgets_its_padding_mask_leaks():
     """A whole encoder layer in numpy's clothes, one call each."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
