@@ -3,7 +3,8 @@
 from flaxmask.audit.drift import Drift, Example, drift
 from flaxmask.audit.flat import flat_scores
 from flaxmask.audit.flow import Attends, Reach, by_layer, closure
-from flaxmask.audit.measure import Layers, check, linen_trace
+from flaxmask.audit.layers import Layers, linen_trace
+from flaxmask.audit.measure import check
 from flaxmask.audit.padding import PaddingReport, padding
 from flaxmask.audit.report import AuditReport, Dead, Leak
 
