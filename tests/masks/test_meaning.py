@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 
 from flaxmask import Tokens, masks
+from flaxmask.masks import And, Not, Or, meaning
 from flaxmask.masks.evaluate import evaluate
 from tests.masks.test_formula import formulas
+from tests.toy import random_tokens
 
 parse = masks.parse
 
@@ -127,3 +129,26 @@ def test_a_simpler_formula_means_the_same(mask):
 )
 def test_simplify_leaves_out_what_says_nothing(long, short):
     assert str(parse(long).simplify()) == short
+
+
+@pytest.mark.parametrize("shape", ["{0} & causal", "~{0}", "~(causal & ~{0}) & segment", "causal | ~(~{0} | prefix)"])
+def test_the_ceiling_sees_whatever_scores_could_show(shape):
+    rng = np.random.default_rng(0)
+    tokens = random_tokens(rng, 2, 5)
+    mask = _filled(shape, masks.By(lambda scores, query, key: scores > 0))
+    ceiling = meaning.ceiling(mask)
+    seen = [np.asarray(evaluate(mask, tokens, tokens, rng.normal(size=(2, 1, 5, 5)))) for _ in range(60)]
+    np.testing.assert_array_equal(np.logical_or.reduce(seen), ceiling(tokens, tokens))
+
+
+def _filled(shape, content):
+    """The formula with a mask by content in place of `{0}`, which is parsed as `window(77)`."""
+    swap = lambda m: content if m == masks.window(77) else m
+    inside = lambda m: (
+        type(m)(tuple(map(inside, m.terms)))
+        if isinstance(m, And | Or)
+        else Not(inside(m.term))
+        if isinstance(m, Not)
+        else swap(m)
+    )
+    return inside(masks.parse(shape.format("window(77)")))
