@@ -210,6 +210,7 @@ def test_the_same_command_again_computes_nothing(finished):
     assert (workdir / "results.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_lost_lines_are_computed_again_from_the_checkpoints(finished):
     workdir, _ = finished
     before = lines(workdir)
@@ -283,6 +284,7 @@ def test_what_is_cut_is_counted(finished):
     assert counted.pop() > 10
 
 
+@pytest.mark.slow
 def test_a_dry_run_computes_no_result(tmp_path):
     done = command(
         "--experiment", "padding", "--scale", "smoke", "--dry-run", "--workdir", str(tmp_path / "run"), *TINY

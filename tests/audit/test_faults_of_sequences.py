@@ -222,9 +222,13 @@ def drift(model, **how):
 
 
 def test_right_positions_do_not_drift():
-    found = drift(sum_with_places(lambda t: t.positions))
+    model, seen = sum_with_places(lambda t: t.positions), []
+    found = drift(lambda ids: (seen.append(ids), model(ids))[1])
     assert set(found.logits) == {"padded by 1", "beside others", "in reverse", "packed"}
     assert found.largest < 1e-5
+    # Alone, padded by 1, side by side both ways, and in one row with padding behind.
+    assert [t.shape for t in seen] == [(1, 3), (1, 2), (1, 4), (1, 3), (2, 3), (2, 3), (1, 6)]
+    assert [t.layout for t in seen] == ["rows"] * 6 + ["packed"]
 
 
 def test_positions_not_restarted_in_packed_rows_drift():

@@ -81,6 +81,7 @@ def test_a_batch_of_padding_alone_changes_nothing_to_nan():
     assert all(jnp.isfinite(p).all() for p in jax.tree.leaves(state.params))
 
 
+@pytest.mark.slow
 def test_dropout_differs_from_update_to_update_and_repeats_with_the_seed():
     model = toy.model(dataclasses.replace(toy.CONFIG, dropout=0.3))
     apply = lambda params, batch, rng: model.apply(params, batch, False, rngs={"dropout": rng})
