@@ -37,7 +37,7 @@ def laid_out(rng, layout, batch, length):
     return Tokens(segments, segments, positions, None, layout).check()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(formulas(), st.integers(0, 2**32 - 1), st.sampled_from(["rows", "packed"]))
 def test_a_formula_on_slots_sees_what_it_sees_on_positions(mask, seed, layout):
     mask = masks.segment & mask

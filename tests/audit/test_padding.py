@@ -153,3 +153,11 @@ def test_weights_on_padding_are_seen_where_there_is_some():
     report = audit.padding(fn, jnp.arange(1.0, 6.0), [alone], batch, lambda p: p[0])
     assert len(report.findings) == 4
     assert "divided by 3: 2 target tokens are real, 2 alone" in str(report)
+
+
+def test_a_count_that_is_wrong_alone_too():
+    tokens = Tokens.of(np.array([[3, 4]]))
+    batch = Batch(None, tokens, tokens.ids, np.ones((1, 2), np.float32))
+    fn = lambda params, b: (jnp.sum(params[b.labels] * b.weights), jnp.sum(b.weights) / 2)
+    report = audit.padding(fn, jnp.arange(1.0, 6.0), [batch], batch, lambda p: p[0])
+    assert report.findings == ("divided by 1: 2 target tokens are real, 1 alone",)

@@ -74,7 +74,7 @@ def _mixed(x: int) -> int:
     return x ^ x >> 16
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(formulas(), st.integers(0, 2**32 - 1), st.sampled_from([(3, 3), (2, 4), (5, 1)]))
 def test_evaluation_is_the_oracle_s(mask, seed, lengths):
     rng = np.random.default_rng(seed)
@@ -86,7 +86,7 @@ def test_evaluation_is_the_oracle_s(mask, seed, lengths):
         np.testing.assert_array_equal(seen, oracle(mask, *pair))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(formulas(), st.integers(0, 2**32 - 1), st.sampled_from(["static", "packed"]))
 def test_a_promised_layout_changes_no_mask(mask, seed, layout):
     batch = batches(examples(6, seed, longest=4), layout, 6, length=4, pack_length=8)[0]
@@ -94,7 +94,7 @@ def test_a_promised_layout_changes_no_mask(mask, seed, layout):
     np.testing.assert_array_equal(mask(tokens, tokens), oracle(mask, tokens, tokens))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from(["causal & segment", "~causal & segment", "segment & causal & window(1)"]),
