@@ -8,6 +8,8 @@ CACHE = Path(__file__).parent.parent / ".cache"
 os.environ.setdefault("TFDS_DATA_DIR", str(CACHE / "tfds"))
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "jax"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of the suite's time is compilation, and most of that LLVM's optimiser; the logic is the same without it.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 from jaxtyping import install_import_hook  # noqa: E402
 
