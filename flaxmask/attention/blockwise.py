@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from flaxmask.attention.call import Call, Lowering, content_refusal
 from flaxmask.attention.products import einsum32
+from flaxmask.attention.token_blocks import padded_tokens, split_bias, take
 from flaxmask.masks import Mask
 from flaxmask.masks.evaluate import evaluate
 from flaxmask.tokens import EMPTY, Array, Tokens
@@ -82,14 +83,14 @@ def blockwise(
     """As `reference`, with products in the inputs' dtype and everything else in float32."""
     length, heads = query.shape[1], key.shape[2]
     block_q, block_k = min(block_q, length), min(block_k, key.shape[1])
-    bias_function, bias_arrays = _split_bias(bias, query_tokens, key_tokens, block_q, block_k)
+    bias_function, bias_arrays = split_bias(bias, query_tokens, key_tokens, block_q, block_k)
     static = Static(mask, block_q, block_k, dropout_rate, bias_function)
 
     # Heads before time, and a group of query heads beside the key head that it shares.
     batch, _, count, size = query.shape
     q = _padded(query, block_q).reshape(batch, -1, heads, count // heads, size).transpose(0, 2, 3, 1, 4)
     k, v = (_padded(x, block_k).transpose(0, 2, 1, 3) for x in (key, value))
-    tokens = _padded_tokens(query_tokens, block_q, None), _padded_tokens(key_tokens, block_k, EMPTY)
+    tokens = padded_tokens(query_tokens, block_q, None), padded_tokens(key_tokens, block_k, EMPTY)
     rng = jax.random.PRNGKey(0) if dropout_rng is None else dropout_rng
     out: Any = _attend(static, q * size**-0.5, k, v, tokens, bias_arrays, rng)
     out = out.transpose(0, 3, 1, 2, 4).reshape(batch, -1, count, size)
@@ -98,55 +99,6 @@ def blockwise(
 
 def _padded(x: Array, block: int) -> Array:
     return jnp.pad(x, ((0, 0), (0, -x.shape[1] % block), (0, 0), (0, 0)))
-
-
-def _padded_tokens(tokens: Tokens, block: int, segment: int | None) -> Tokens:
-    """Whole blocks, the last slot repeated (which widens no bound), under a segment of its own where one is given."""
-    short = -tokens.shape[1] % block
-    if not short:
-        return tokens
-    last = lambda x: jnp.broadcast_to(x[:, -1:], (x.shape[0], short))
-    segments = last(tokens.segments) if segment is None else jnp.full((tokens.shape[0], short), segment, jnp.int32)
-    more = Tokens(
-        last(tokens.ids), segments, last(tokens.positions), None if tokens.prefix is None else last(tokens.prefix)
-    )
-    arrays = lambda t: Tokens(t.ids, t.segments, t.positions, t.prefix)
-    return jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=1), arrays(tokens), more)
-
-
-def _split_bias(bias: Any, query: Tokens, key: Tokens, block_q: int, block_k: int) -> tuple[Callable | None, Any]:
-    """A bias as a function of arrays (so that they get gradients) and of a block's place and tokens."""
-    if bias is None:
-        return None, ()
-    if not callable(bias):
-        return functools.partial(_slice_bias, block_q, block_k), _padded_bias(bias, block_q, block_k)
-    leaves, tree = jax.tree.flatten(bias)
-    if leaves and all(isinstance(leaf, Array) for leaf in leaves):
-        return (lambda arrays, place, q, k: tree.unflatten(arrays)(q, k)), leaves
-    # A plain function may close over parameters: they become arguments.
-    example = _take(_padded_tokens(query, block_q, None), 0, 0, block_q)
-    other = _take(_padded_tokens(key, block_k, EMPTY), 0, 0, block_k)
-    pure, arrays = jax.closure_convert(bias, example, other)
-    return (lambda arrays, place, q, k: pure(q, k, *arrays)), list(arrays)
-
-
-def _padded_bias(bias: Array, block_q: int, block_k: int) -> Array:
-    short = [(0, 0) if n == 1 else (0, -n % block) for n, block in zip(bias.shape[2:], (block_q, block_k), strict=True)]
-    return jnp.pad(bias, ((0, 0), (0, 0), *short))
-
-
-def _slice_bias(block_q: int, block_k: int, bias: Array, place: tuple, q: Tokens, k: Tokens) -> Array:
-    """One row's block of an array of biases; axes of 1 stay."""
-    row, i, j = place
-    starts = [0 if n == 1 else at for n, at in zip(bias.shape, (row, 0, i * block_q, j * block_k), strict=True)]
-    sizes = [1, bias.shape[1], *(min(n, b) for n, b in zip(bias.shape[2:], (block_q, block_k), strict=True))]
-    return jax.lax.dynamic_slice(bias, starts, sizes)
-
-
-def _take(tokens: Tokens, row: Any, start: Any, size: int) -> Tokens:
-    """A row's slots from `start` on, `[1, size]`."""
-    cut = lambda x: jax.lax.dynamic_slice(jnp.asarray(x), (row, start), (1, size))
-    return jax.tree.map(cut, Tokens(tokens.ids, tokens.segments, tokens.positions, tokens.prefix))
 
 
 class _Blocks:
@@ -174,8 +126,8 @@ class _Blocks:
         return jax.lax.dynamic_slice(x, start, (1, x.shape[1], self.static.block_k, x.shape[3]))[0]
 
     def tokens(self, row: Any, i: Any, j: Any) -> tuple[Tokens, Tokens]:
-        query = _take(self.query_tokens, row, i * self.static.block_q, self.static.block_q)
-        return query, _take(self.key_tokens, row, j * self.static.block_k, self.static.block_k)
+        query = take(self.query_tokens, row, i * self.static.block_q, self.static.block_q)
+        return query, take(self.key_tokens, row, j * self.static.block_k, self.static.block_k)
 
     def bias(self, arrays: Any, row: Any, i: Any, j: Any) -> Any:
         """Of one block, broadcastable to `[M, G, q, k]`."""
