@@ -8,6 +8,8 @@ import argparse
 import ctypes
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from flaxmask import experiment as experiments
@@ -76,7 +78,11 @@ def show_list() -> int:
     """One experiment a paragraph."""
     for name in experiments.names_in(EXPERIMENTS):
         page = experiments.find(name, EXPERIMENTS)
-        print(f"{name}: {page.title}\n    rows: {', '.join(page.rows)}")
+        print(f"{name}: {page.title}")
+        if page.parts:
+            print("\n".join(f"    table of {len(part.rows)} rows: {part.title}" for part in page.parts))
+        else:
+            print(f"    rows: {', '.join(page.rows)}")
         for scale in experiments.SCALES:
             print(
                 f"    {scale}: {page.seeds[scale]} seed(s); {page.expected.get(scale, 'no expectation written down')}"
@@ -92,7 +98,8 @@ def show_reports(directories: list[Path]) -> int:
 
     console = Console()
     for directory in directories:
-        console.print(report.write(directory).rich(console.width))
+        for table in report.write(directory):
+            console.print(table.rich(console.width))
     return 0
 
 
@@ -109,14 +116,30 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     table.claim()
     start_jax()
     from flaxmask.cell import run_cell
-    from flaxmask.reporting import report
 
-    table.run(run_cell, lambda: report.write(workdir))
-    show_reports([workdir])
+    try:
+        table.run(run_cell, write_now_and_then(workdir))
+    finally:
+        show_reports([workdir])
     if options.audit:
         print("\n".join(table.audits()))
     print(f"report: {workdir / 'report.html'}")
     return 0
+
+
+def write_now_and_then(workdir: Path, seconds: float = 10.0) -> Callable[[], None]:
+    """Writes the report of a run that goes on; not after every cell where these take less than drawing them."""
+    from flaxmask.reporting import report
+
+    last = 0.0
+
+    def write():
+        nonlocal last
+        if time.monotonic() - last > seconds:
+            report.write(workdir)
+            last = time.monotonic()
+
+    return write
 
 
 def show_estimates(table: experiments.Run) -> int:
@@ -129,6 +152,8 @@ def show_estimates(table: experiments.Run) -> int:
     head = ("row", "parameters", "updates", "shapes", "step's memory (MiB)", "step (ms)", "time a seed (s)")
     rows, total = [], 0.0
     for row, config in table.configs.items():
+        if config.packing.lengths:  # nothing is trained
+            continue
         found = estimate(config, table.parallel)
         total += found["seconds"] * table.seeds
         memory = found["peak_memory_bytes"] / 2**20

@@ -6,6 +6,7 @@ table's cells, row by row and seed by seed, keeps each as a line of `results.jso
 
 import dataclasses
 import datetime
+import functools
 import importlib
 import importlib.metadata
 import json
@@ -18,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import flaxmask
-from flaxmask.data.config import DataConfig
+from flaxmask.data.config import DataConfig, PackingConfig
 from flaxmask.models.config import MaskConfig, TransformerConfig
-from flaxmask.names import Refused, nearest
+from flaxmask.names import Missing, Refused, nearest
 from flaxmask.overrides import apply
 from flaxmask.reporting import results
 from flaxmask.training.config import TrainingConfig
@@ -36,22 +37,43 @@ class Config:
     model: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
     mask: MaskConfig = dataclasses.field(default_factory=MaskConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    packing: PackingConfig = dataclasses.field(default_factory=PackingConfig)
 
     def __post_init__(self):
-        if self.model.share_embeddings and self.data.task == "g2p":
-            raise Refused("model.share_embeddings: g2p has two vocabularies, letters and phonemes")
+        task, _, _ = self.data.known
+        if self.model.share_embeddings and not (task == "text_to_text" and self.data.share_vocabulary):
+            raise Refused(f"model.share_embeddings: {task} has two vocabularies; text_to_text may have one")
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some rows of an experiment as a table of their own.
+
+    Attributes:
+      title: the question that it answers, one line.
+      rows: their names.
+      columns: metrics in the order of the table.
+    """
+
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A table to be filled.
+    """A table to be filled, or several.
 
     Attributes:
       name: of the module in `experiments/`.
       title: the question it answers, one line.
       rows: for each row, what it changes: dotted keys of `Config` and their values.
       scales: for "smoke", "quick" and "paper", the configuration that the rows change.
-      columns: metrics in the order of the table.
+      columns: metrics in the order of the table; none where `parts` have their own.
+      parts: tables of some rows each; none is one table of all.
+      left_out: for each scale, rows that it does without.
+      published: for each row, the figures that others printed, by metric; as text, with the digits that they gave.
+      published_by: where these stand.
       seeds: for each scale, how many seeds.
       expected: for each scale, the time it takes and the figures to expect; shown by `--list` and `--dry-run`.
     """
@@ -60,7 +82,11 @@ class Experiment:
     title: str
     rows: Mapping[str, Mapping[str, Any]]
     scales: Mapping[str, Config]
-    columns: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+    left_out: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    published: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    published_by: str = ""
     seeds: Mapping[str, int] = dataclasses.field(default_factory=lambda: {"smoke": 1, "quick": 1, "paper": 3})
     expected: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -78,7 +104,8 @@ class Experiment:
                     f"overriding it would make the rows equal"
                 )
         base = apply(self.scales[scale], overrides)
-        return {row: apply(base, changes) for row, changes in self.rows.items()}
+        left_out = self.left_out.get(scale, ())
+        return {row: apply(base, changes) for row, changes in self.rows.items() if row not in left_out}
 
 
 def find(name: str, directory: Path) -> Experiment:
@@ -116,9 +143,17 @@ class Run:
             "title": self.experiment.title,
             "scale": self.scale,
             "parallel": self.parallel,
-            "columns": list(self.experiment.columns),
+            "parts": [dataclasses.asdict(part) for part in self._parts()],
+            "published": self.experiment.published,
+            "published_by": self.experiment.published_by,
             "rows": {row: dataclasses.asdict(config) for row, config in self.configs.items()},
         }
+
+    def _parts(self) -> tuple[Part, ...]:
+        """The tables, of the rows that this scale has."""
+        whole = Part(self.experiment.title, tuple(self.experiment.rows), self.experiment.columns)
+        parts = self.experiment.parts or (whole,)
+        return tuple(dataclasses.replace(p, rows=tuple(r for r in p.rows if r in self.configs)) for p in parts)
 
     def claim(self):
         """Take the folder: a new one, or one of the same settings.
@@ -144,7 +179,9 @@ class Run:
     def cells(self) -> list[tuple[str, int]]:
         """Rows and seeds that are not finished, one seed of every row before the next seed."""
         done = {(line["row"], line["seed"]) for line in results.read(self.workdir)}
-        wanted = [(row, seed) for seed in range(self.seeds) for row in self.configs]
+        # Packing alone is the same whatever the seed.
+        seeds = {row: 1 if config.packing.lengths else self.seeds for row, config in self.configs.items()}
+        wanted = [(row, seed) for seed in range(self.seeds) for row in self.configs if seed < seeds[row]]
         return [cell for cell in wanted if cell not in done]
 
     def run(self, fill: Callable[..., dict[str, float]], finished: Callable[[], Any]):
@@ -153,12 +190,20 @@ class Run:
         Args:
           fill: `flaxmask.cell.run_cell`.
           finished: called after each cell.
+
+        Raises:
+          Missing: data of some rows cannot be had; all other cells are filled.
         """
+        missing: dict[str, str] = {}
         for row, seed in self.cells():
             origin, clock = provenance(), time.perf_counter()
             checkpoints = self.workdir / "checkpoints" / f"{row}-{seed}"
             audits = self.workdir / "audit" / f"{row}-{seed}"
-            metrics = fill(self.configs[row], seed, self.parallel, checkpoints, audits, f"{row}, seed {seed}")
+            try:
+                metrics = fill(self.configs[row], seed, self.parallel, checkpoints, audits, f"{row}, seed {seed}")
+            except Missing as error:
+                missing[row] = str(error)
+                continue
             line = {
                 "experiment": self.experiment.name,
                 "row": row,
@@ -170,6 +215,8 @@ class Run:
             }
             results.append(self.workdir, line)
             finished()
+        if missing:
+            raise Missing(f"not filled: {', '.join(missing)}; {next(iter(missing.values()))}")
 
     def audits(self) -> list[str]:
         """What the audit found of each finished row and seed, as text."""
@@ -197,6 +244,7 @@ def provenance() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _git(*arguments: str) -> str:
     """What git says of the source tree; nothing where there is no git or no repository."""
     try:

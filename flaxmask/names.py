@@ -8,6 +8,10 @@ class Refused(ValueError):
     """Bad input, said in one line that names the thing and the mend."""
 
 
+class Missing(Refused):
+    """Data that cannot be had here; whatever does not need it can go on."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """A hint at the name that was probably meant."""
     names = list(names)

@@ -102,10 +102,16 @@ def test_every_page_is_whole():
         page = find(name, run.EXPERIMENTS)
         assert page.name == name
         assert set(page.scales) == set(page.seeds) == set(page.expected) == {"smoke", "quick", "paper"}
-        assert set(page.columns) <= set(METRICS)
+        columns = [name for part in (page, *page.parts) for name in part.columns]
+        assert set(columns) <= set(METRICS)
+        shown = [row for part in page.parts for row in part.rows]
+        assert shown == list(page.rows) or not page.parts, "every row is in one table"
+        for row, figures in page.published.items():
+            assert row in page.rows
+            assert set(figures) <= set(METRICS)
         for scale in page.scales:
             configs = page.configs(scale, {})
-            assert set(configs) == set(page.rows)
+            assert set(configs) == set(page.rows) - set(page.left_out.get(scale, ()))
         for changes in page.rows.values():
             assert set(changes) <= set(keys(Config()))
 

@@ -1,50 +1,75 @@
 """From a placement to a `Batch` of NumPy arrays."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from flaxmask.data.examples import Examples, Ragged
+from flaxmask.data.examples import Examples
 from flaxmask.data.layouts import Placement
-from flaxmask.data.vocabulary import BOS
+from flaxmask.data.packing import Pieces
+from flaxmask.data.ragged import Ragged
 from flaxmask.tokens import Batch, Tokens
 
+Noise = Callable[[np.ndarray, int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Ids, epoch, example and place of each token, to ids with the noise and where a label counts."""
 
-def build_batch(examples: Examples, placement: Placement) -> Batch:
-    """Lay examples out as placed; the decoder's input is the target shifted right behind a beginning mark."""
-    ids = np.array([i for row in placement.rows for i in row], np.int64)
-    row_of = np.repeat(np.arange(len(placement.rows)), [len(row) for row in placement.rows])
-    first = np.concatenate([[True], row_of[1:] != row_of[:-1]])
-    start = np.maximum.accumulate(np.where(first, np.arange(len(ids)), 0))
-    segment = np.arange(len(ids)) - start + 1
 
-    shape = placement.shape
-    source = _Side(examples.source, ids, row_of, segment, (shape.rows, shape.source))
-    target = _Side(examples.target, ids, row_of, segment, (shape.rows, shape.target))
-    labels = target.fill(target.values)
-    shifted = target.fill(np.where(target.positions == 0, BOS, np.roll(target.values, 1)))
+def build_batch(examples: Examples, placement: Placement, noise: Noise | None = None) -> Batch:
+    """Lay examples out as placed.
+
+    Args:
+      examples: of the task.
+      placement: of one batch.
+      noise: changes the ids that are read, where the task asks for what they were.
+    """
+    pieces, shape = placement.pieces, placement.shape
+    # Segments number the pieces of a row from 1.
+    first = np.searchsorted(pieces.rows, pieces.rows)
+    segment = np.arange(len(pieces.rows)) - first + 1
+    sides = {}
+    for name, ragged, slots in (("source", examples.source, shape.source), ("target", examples.target, shape.target)):
+        if ragged is not None:
+            sides[name] = _Side(ragged, pieces, segment, (shape.rows, slots))
+    out = sides.get("target", sides.get("source"))
+    assert out is not None, "an example has a source or a target"
+    ids = {name: side.read(side.ragged) for name, side in sides.items()}
+    counted = np.ones(len(out.examples)) if examples.weights is None else out.read(examples.weights)
+    if noise is not None:
+        name = "target" if "target" in sides else "source"
+        ids[name], counted = noise(ids[name], placement.epoch, out.examples, out.places)
+    flags = None if examples.prefix is None else out.fill(out.read(examples.prefix)).astype(bool)
+    tokens = lambda name: sides[name].tokens(ids[name], shape.layout, flags) if name in sides else None
     return Batch(
-        source=source.tokens(source.fill(source.values), shape.layout),
-        target=target.tokens(shifted, shape.layout),
-        labels=labels,
-        weights=target.fill(np.ones_like(target.values)).astype(np.float32),
-        examples=target.fill(target.examples, empty=-1),
+        source=tokens("source"),
+        target=tokens("target"),
+        labels=out.fill(out.read(examples.labels)),
+        weights=out.fill(counted).astype(np.float32),
+        examples=out.fill(out.examples, empty=-1),
     )
 
 
 class _Side:
     """The tokens of one side end to end, with where each goes."""
 
-    def __init__(self, ragged: Ragged, ids: np.ndarray, row_of: np.ndarray, segment: np.ndarray, shape):
-        lengths = ragged.lengths[ids]
+    def __init__(self, ragged: Ragged, pieces: Pieces, segment: np.ndarray, shape: tuple[int, int]):
+        self.ragged, self.shape = ragged, shape
+        starts, spans = ragged.offsets[pieces.examples], pieces.spans
+        lengths = ragged.offsets[pieces.examples + 1] - starts if spans is None else spans[:, 1] - spans[:, 0]
         ends = np.cumsum(lengths)
-        self.shape = shape
-        self.positions = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
-        self.values = ragged.values[np.repeat(ragged.offsets[ids], lengths) + self.positions]
-        self.examples = np.repeat(ids, lengths).astype(np.int32)
+        total = int(lengths.sum())
+        self.positions = np.arange(total) - np.repeat(ends - lengths, lengths)
+        self.places = self.positions if spans is None else self.positions + np.repeat(spans[:, 0], lengths)
+        self._from = np.repeat(starts, lengths) + self.places
+        self.examples = np.repeat(pieces.examples, lengths).astype(np.int32)
         self.segments = np.repeat(segment, lengths)
-        self.row = np.repeat(row_of, lengths)
-        # Slots count on through a row's examples, and start again with each row.
-        row_start = np.repeat((ends - lengths)[segment == 1], np.bincount(row_of, weights=lengths).astype(int))
-        self.slot = np.arange(ends[-1]) - row_start
+        self.row = np.repeat(pieces.rows, lengths)
+        # Slots count on through a row's pieces, and start again with each row.
+        before = (ends - lengths)[np.searchsorted(pieces.rows, pieces.rows)]
+        self.slot = np.arange(total) - np.repeat(before, lengths)
+
+    def read(self, ragged: Ragged) -> np.ndarray:
+        """What another part of the examples, of the same lengths, says of each token."""
+        return ragged.values[self._from]
 
     def fill(self, values: np.ndarray, empty: int = 0) -> np.ndarray:
         """An int32 array of the batch's shape with the values in their slots."""
@@ -52,7 +77,8 @@ class _Side:
         array[self.row, self.slot] = values
         return array
 
-    def tokens(self, ids: np.ndarray, layout) -> Tokens:
+    def tokens(self, ids: np.ndarray, layout, prefix: np.ndarray | None) -> Tokens:
         positions = np.tile(np.arange(self.shape[1], dtype=np.int32), (self.shape[0], 1))
-        positions[self.row, self.slot] = self.positions
-        return Tokens(ids, self.fill(self.segments), positions, None, layout)
+        if layout != "any":  # there they count on through the row
+            positions[self.row, self.slot] = self.positions
+        return Tokens(self.fill(ids), self.fill(self.segments), positions, prefix, layout)

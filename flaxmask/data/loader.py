@@ -1,51 +1,116 @@
 """The batches of a run, in order and resumable: a plan of placements, handed to Grain."""
 
+import collections
+import dataclasses
 import functools
+import hashlib
 
 import grain
 import numpy as np
 
-from flaxmask.data.batches import build_batch
+from flaxmask.data.batches import Noise, build_batch
 from flaxmask.data.examples import Examples
-from flaxmask.data.layouts import Layout, Placement
+from flaxmask.data.layouts import Layout, Placement, Shape
+from flaxmask.data.packing import Pieces
+from flaxmask.names import Refused
 from flaxmask.tokens import Batch
+
+AHEAD = 4
+"""Batches that are built before they are asked for, beside the main thread."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanReport:
+    """What an epoch's plan comes to.
+
+    Attributes:
+      updates: batches.
+      rows: of all batches, empty ones included.
+      real_token_fraction: share of the slots, source and target, that hold a token.
+      shapes: how many batches have each shape.
+    """
+
+    updates: int
+    rows: int
+    real_token_fraction: float
+    shapes: dict[Shape, int]
 
 
 class Plan:
     """Every placement of a run, as a random-access source: epoch after epoch, each in an order of its own.
 
-    An epoch's order depends on seed and epoch alone, so every layout meets the examples in the same order. The
-    number of batches is that of the first epoch: no layout's count depends on the order.
+    An epoch's order depends on seed and epoch alone, so every layout meets the examples in the same order.
     """
 
     def __init__(self, layout: Layout, lengths: np.ndarray, seed: int, epochs: int):
         self.layout, self.lengths, self.seed, self.epochs = layout, lengths, seed, epochs
-        self._epoch = functools.lru_cache(maxsize=2)(self._place)
+        self.epoch = functools.lru_cache(maxsize=2)(self._place)
 
     def _place(self, epoch: int) -> list[Placement]:
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.lengths))
-        return self.layout.place(order, self.lengths)
+        return [placement._replace(epoch=epoch) for placement in self.layout.place(order, self.lengths)]
 
-    @property
-    def updates_per_epoch(self) -> int:
-        """Batches of one epoch."""
-        return len(self._epoch(0))
+    @functools.cached_property
+    def _ends(self) -> np.ndarray:
+        """Batches up to the end of each epoch."""
+        if self.layout.steady:
+            return np.arange(1, self.epochs + 1) * len(self.epoch(0))
+        return np.cumsum([len(self.epoch(epoch)) for epoch in range(self.epochs)])
 
     def __len__(self) -> int:
-        return self.epochs * self.updates_per_epoch
+        return int(self._ends[-1])
 
     def __getitem__(self, index: int) -> Placement:
         if not 0 <= index < len(self):
             raise IndexError(f"update {index} of {len(self)}")
-        epoch, place = divmod(int(index), self.updates_per_epoch)
-        return self._epoch(epoch)[place]
+        epoch = int(np.searchsorted(self._ends, index, side="right"))
+        return self.epoch(epoch)[int(index) - (int(self._ends[epoch - 1]) if epoch else 0)]
+
+    def report(self, epoch: int = 0) -> PlanReport:
+        """Of one epoch."""
+        shapes = [placement.shape for placement in self.epoch(epoch)]
+        slots = sum(shape.rows * (shape.source + shape.target) for shape in shapes)
+        return PlanReport(
+            updates=len(shapes),
+            rows=sum(shape.rows for shape in shapes),
+            real_token_fraction=float(self.lengths.sum() / slots),
+            shapes=dict(collections.Counter(shapes)),
+        )
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything that decides the order: two plans with the same one are the same plan."""
+        said = repr((self.layout, self.seed, self.epochs)).encode()
+        return hashlib.sha256(said + np.ascontiguousarray(self.lengths).tobytes()).hexdigest()
 
     def __repr__(self) -> str:  # Grain names a source in its messages
         return f"Plan({self.layout.name}, seed={self.seed}, epochs={self.epochs})"
 
 
-def batches(examples: Examples, plan: Plan) -> grain.DatasetIterator[Batch]:
-    """An iterator over a plan's batches whose state Orbax saves beside the model's."""
-    options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)  # everything is in memory
-    build = functools.partial(build_batch, examples)
+def batches(
+    examples: Examples, plan: Plan, noise: Noise | None = None, host: int = 0, hosts: int = 1
+) -> grain.DatasetIterator[Batch]:
+    """An iterator over a plan's batches whose state, the number of the next one, Orbax saves beside the model's.
+
+    Of several hosts each builds its own rows of every batch, so the stream is the same however many there are.
+
+    Raises:
+      Refused: the rows of a batch cannot be shared evenly; the message names both numbers.
+    """
+    uneven = next((shape for shape in plan.report().shapes if shape.rows % hosts), None)
+    if uneven is not None:
+        raise Refused(f"{hosts} hosts cannot share the {uneven.rows} rows of a batch: plan for a multiple of {hosts}")
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
+    build = lambda placement: build_batch(examples, share(placement, host, hosts), noise)
     return iter(grain.MapDataset.source(plan).map(build).to_iter_dataset(options))
+
+
+def share(placement: Placement, host: int, hosts: int) -> Placement:
+    """One host's rows of a batch."""
+    if hosts == 1:
+        return placement
+    rows = placement.shape.rows // hosts
+    mine = np.arange(host * rows, min((host + 1) * rows, placement.pieces.count))
+    return placement._replace(
+        pieces=placement.pieces.take(mine) if len(mine) else Pieces.of([]), shape=placement.shape._replace(rows=rows)
+    )

@@ -1,5 +1,6 @@
-"""Vocabularies of symbols: letters, phonemes, anything that can be listed."""
+"""Vocabularies of symbols: letters, phonemes, words, anything that can be listed."""
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
@@ -21,10 +22,14 @@ class Vocabulary:
     separator: str = ""
 
     @classmethod
-    def build(cls, texts: Iterable[str], separator: str = "") -> "Vocabulary":
-        """Every symbol of `texts`, sorted."""
-        empty = cls((), separator)
-        return cls(tuple(sorted({symbol for text in texts for symbol in empty.split(text)})), separator)
+    def build(cls, texts: Iterable[str], separator: str = "", size: int | None = None) -> "Vocabulary":
+        """The symbols of `texts`, sorted; where they are more than `size` holds, the commonest."""
+        split = cls((), separator).split
+        counts = collections.Counter(symbol for text in texts for symbol in split(text))
+        most = None if size is None else size - len(SPECIALS)
+        # Of equally common ones the first in the alphabet, so that the order of the texts does not matter.
+        chosen = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))[:most]
+        return cls(tuple(sorted(chosen)), separator)
 
     def __len__(self) -> int:
         return len(SPECIALS) + len(self.symbols)
@@ -40,6 +45,10 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         """Ids with the end mark; what is not listed becomes `UNKNOWN`."""
         return [self._ids.get(symbol, UNKNOWN) for symbol in self.split(text)] + [EOS]
+
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """The ids of each word, without an end mark; at least one for each."""
+        return [self.encode(word)[:-1] or [UNKNOWN] for word in words]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text up to the first end mark; padding and the beginning are left out."""

@@ -9,22 +9,31 @@ import jax
 import numpy as np
 
 from flaxmask import audit
+from flaxmask.models.stack import Stack
 from flaxmask.models.transformer import Transformer
 from flaxmask.tokens import Array, Batch, Tokens
+
+Model = Transformer | Stack
 
 
 @dataclasses.dataclass(frozen=True)
 class Audited:
-    """A Transformer, its parameters, and a batch to audit them on."""
+    """A model, its parameters, and a batch to audit them on."""
 
-    model: Transformer
+    model: Model
     params: Any
     batch: Batch
 
     @property
     def inputs(self) -> dict[str, Array]:
-        """Ids of both sides."""
-        return {"source": np.asarray(self.batch.source.ids), "target": np.asarray(self.batch.target.ids)}
+        """Ids of what the batch has: a source, a target or both."""
+        sides = {name: getattr(self.batch, name) for name in ("source", "target")}
+        return {name: np.asarray(tokens.ids) for name, tokens in sides.items() if tokens is not None}
+
+    @property
+    def output(self) -> str:
+        """The input whose positions the logits follow."""
+        return [*self.inputs][-1]
 
     def check(self, flow: Sequence[audit.Attends] | None = None) -> audit.AuditReport:
         """Every edge, against the model's own flow or another; leaks are named by layer.
@@ -42,10 +51,15 @@ class Audited:
         return audit.check(
             functools.partial(_logits, *how),
             self.inputs,
-            self._within_examples("target", audit.closure(steps, self.inputs, "target")),
-            vocabulary={"source": self.model.source_vocabulary, "target": self.model.target_vocabulary},
+            self._within_examples(self.output, audit.closure(steps, self.inputs, self.output)),
+            vocabulary=self._vocabulary(),
             layers=audit.Layers(audit.linen_trace(functools.partial(_traced, *how), layers), layers),
         )
+
+    def _vocabulary(self) -> dict[str, int]:
+        if isinstance(self.model, Stack):
+            return {self.model.stream: self.model.vocabulary}
+        return {"source": self.model.source_vocabulary, "target": self.model.target_vocabulary}
 
     def _within_examples(self, reader: str, reach: audit.Reach) -> audit.Reach:
         """What positions of a stream may depend on; padding on whatever the masks say."""
@@ -57,33 +71,37 @@ class Audited:
         """The same model with flat scores."""
         return dataclasses.replace(self, params=audit.flat_scores(self.params))
 
-    def drift(self, examples: Sequence[audit.Example], decode: Callable[[Tokens], Any], **how: Any) -> audit.Drift:
-        """Of examples with ids of "source" and "target"; `decode(source)` gives what is written for each row."""
+    def drift(
+        self, examples: Sequence[audit.Example], decode: Callable[[Tokens], Any] | None = None, **how: Any
+    ) -> audit.Drift:
+        """Of examples with the ids of every input; `decode(source)` gives what is written for each row."""
         return audit.drift(
             functools.partial(_answer, self.model, self.params),
             examples,
-            "target",
-            decode=lambda source, target: decode(source),
+            self.output,
+            decode=None if decode is None else lambda source, target: decode(source),
             **how,
         )
 
 
-def _with_ids(batch: Batch, source: Array, target: Array) -> Batch:
+def _with_ids(batch: Batch, ids: dict[str, Array]) -> Batch:
     """The batch with other ids, and everything else held fixed."""
-    put = lambda tokens, ids: dataclasses.replace(tokens, ids=ids)
-    return Batch(put(batch.source, source), put(batch.target, target))
+    return Batch(**{name: dataclasses.replace(getattr(batch, name), ids=new) for name, new in ids.items()})
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _logits(model: Transformer, params: Any, batch: Batch, source: Array, target: Array) -> Array:
-    return model.apply(params, _with_ids(batch, source, target))  # pyright: ignore[reportReturnType]
+def _logits(model: Model, params: Any, batch: Batch, **ids: Array) -> Array:
+    return model.apply(params, _with_ids(batch, ids))  # pyright: ignore[reportReturnType]
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("capture_intermediates", "mutable"))
-def _traced(model: Transformer, params: Any, batch: Batch, source: Array, target: Array, **how: Any) -> Any:
-    return model.apply(params, _with_ids(batch, source, target), **how)
+def _traced(
+    model: Model, params: Any, batch: Batch, capture_intermediates: Any = False, mutable: Any = False, **ids: Array
+) -> Any:
+    how = {"capture_intermediates": capture_intermediates, "mutable": mutable}
+    return model.apply(params, _with_ids(batch, ids), **how)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _answer(model: Transformer, params: Any, source: Tokens, target: Tokens) -> Array:
-    return model.apply(params, Batch(source, target))  # pyright: ignore[reportReturnType]
+def _answer(model: Model, params: Any, **tokens: Tokens) -> Array:
+    return model.apply(params, Batch(**tokens))  # pyright: ignore[reportReturnType]

@@ -15,14 +15,15 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#
 _HATCHES = ("", "//", "..", "xx", "\\\\", "--", "++")
 
 
-def bars(settings: dict[str, Any], results: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
+def bars(rows: Sequence[str], results: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
     """One panel a metric, one bar a row, a line for the deviation where there are several seeds."""
-    rows = [row for row in settings["rows"] if any(line["row"] == row for line in results)]
+    has = lambda line, row: line["row"] == row and all(name in line["metrics"] for name in names)
+    rows = [row for row in rows if any(has(line, row) for line in results)]
     with matplotlib.rc_context({"hatch.linewidth": 0.5, "font.size": 9}):
         figure = Figure(figsize=(3.4 * len(names), 0.5 * len(rows) + 1.2), layout="constrained")
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             metric = METRICS[name]
-            values = [[line["metrics"][name] * metric.scale for line in results if line["row"] == row] for row in rows]
+            values = [[line["metrics"][name] * metric.scale for line in results if has(line, row)] for row in rows]
             means = [statistics.fmean(v) for v in values]
             spread = [statistics.stdev(v) if len(v) > 1 else 0.0 for v in values]
             drawn = axes.barh(

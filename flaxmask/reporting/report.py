@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 
 from flaxmask.reporting import figures, results
-from flaxmask.reporting.table import Table, make_csv, make_table
+from flaxmask.reporting.table import Table, make_csv, make_tables
+
+FIGURES = ("real_tokens_per_second", "per", "accuracy", "packing_efficiency")
+"""Metrics that are drawn where a table shows them."""
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -19,8 +22,7 @@ img {{ max-width: 100% }}
 pre {{ overflow: auto; background: #f6f6f6; padding: 1rem }}
 </style></head><body>
 <h1>{title}</h1>
-<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>
-<ul>{notes}</ul>
+{tables}
 {images}
 <h2>Configuration</h2><pre>{config}</pre>
 <h2>Provenance</h2><pre>{provenance}</pre>
@@ -28,37 +30,52 @@ pre {{ overflow: auto; background: #f6f6f6; padding: 1rem }}
 """
 
 
-def write(directory: Path) -> Table:
-    """Write `table.md`, `table.tex`, `table.csv`, `figures/*.png` and `report.html`; return the table.
+_TABLE = """<h2>{title}</h2>
+<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>
+<ul>{notes}</ul>
+"""
+
+
+def write(directory: Path) -> list[Table]:
+    """Write `table.md`, `table.tex`, `table.csv`, `figures/*.png` and `report.html`; return the tables.
 
     Raises:
       Refused: the folder holds no run.
     """
     settings = results.read_settings(directory)
     lines = results.read(directory)
-    table = make_table(settings, lines)
-    results.write_whole(directory / "table.md", table.markdown())
-    results.write_whole(directory / "table.tex", table.latex())
+    tables = make_tables(settings, lines)
+    results.write_whole(directory / "table.md", "\n".join(table.markdown() for table in tables))
+    results.write_whole(directory / "table.tex", "\n".join(table.latex() for table in tables))
     results.write_whole(directory / "table.csv", make_csv(settings, lines))
     pictures = []
-    shown = [name for name in ("real_tokens_per_second", "per") if name in settings["columns"]]
-    if lines and shown:
-        pictures.append(directory / "figures" / "throughput_and_error.png")
-        figures.save(figures.bars(settings, lines, shown), pictures[-1])
-    results.write_whole(directory / "report.html", _page(table, settings, lines, pictures))
-    return table
+    for part in settings["parts"]:
+        own = [line for line in lines if line["row"] in part["rows"]]
+        shown = [name for name in FIGURES if name in part["columns"] and any(name in line["metrics"] for line in own)]
+        if shown:
+            pictures.append(directory / "figures" / f"{'_and_'.join(shown)}.png")
+            figures.save(figures.bars(part["rows"], own, shown), pictures[-1])
+    results.write_whole(directory / "report.html", _page(tables, settings, lines, pictures))
+    return tables
 
 
-def _page(table: Table, settings: dict, lines: list[dict], pictures: list[Path]) -> str:
+def _page(tables: list[Table], settings: dict, lines: list[dict], pictures: list[Path]) -> str:
     """One file that opens from disk, with the figures inside."""
     row = lambda tag, cells: "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
     code = lambda value: html.escape(json.dumps(value, indent=1))
     image = lambda path: base64.b64encode(path.read_bytes()).decode()
+    shown = [
+        _TABLE.format(
+            title=html.escape(table.title),
+            head=row("th", table.head),
+            body="".join(f"<tr>{row('td', cells)}</tr>" for cells in table.rows),
+            notes=row("li", table.notes),
+        )
+        for table in tables
+    ]
     return _PAGE.format(
-        title=html.escape(table.title),
-        head=row("th", table.head),
-        body="".join(f"<tr>{row('td', cells)}</tr>" for cells in table.rows),
-        notes=row("li", table.notes),
+        title=html.escape(settings["title"]),
+        tables="".join(shown),
         images="".join(f'<img alt="{path.stem}" src="data:image/png;base64,{image(path)}">' for path in pictures),
         config=code(settings["rows"]),
         provenance=code([{key: line[key] for key in ("row", "seed", "provenance")} for line in lines]),

@@ -51,49 +51,101 @@ class Table:
         )
 
     def rich(self, width: int | None = None) -> RichTable:
-        """For the terminal; where it has no room for the columns in `width` characters, they become lines."""
+        """For the terminal; turned on its side where it has no room in `width` characters and needs less that way."""
         lines = [self.head, *self.rows]
-        needed = sum(
-            max(len(part) for line in lines for part in line[i].split(" (")) + 1 for i in range(len(self.head))
-        )
-        if width is not None and needed > width:
-            head, *rows = zip(*lines, strict=True)
-            return dataclasses.replace(self, head=head, rows=tuple(rows)).rich()
+        if width is not None and width < _needed(lines) > _needed(turned := list(zip(*lines, strict=True))):
+            return dataclasses.replace(self, head=turned[0], rows=tuple(turned[1:])).rich()
         notes = Text("\n".join(self.notes), style="dim")
         table = RichTable(
             title=self.title, caption=notes, caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
         )
         for i, name in enumerate(self.head):
-            heading = name.replace(" (", "\n(")
+            heading = name.replace(" (", "\n(").replace(", ", "\n")
             table.add_column(heading, justify="left" if i == 0 else "right", overflow="fold", no_wrap=i == 0)
         for row in self.rows:
             table.add_row(*row)
         return table
 
 
-def make_table(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> Table:
-    """The table of a run: mean, and ± standard deviation where there are several seeds.
+def _needed(lines: Sequence[Sequence[str]]) -> int:
+    """Characters that columns take where a unit stands under its name."""
+    return sum(
+        max(len(part) for cell in column for part in cell.split(" (")) + 1 for column in zip(*lines, strict=True)
+    )
+
+
+def make_tables(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[Table]:
+    """The tables of a run, one for each part: mean, and ± standard deviation where there are several seeds.
+
+    Where others published a figure of a row, it stands beside ours with the difference and a verdict.
 
     Args:
-      settings: of `config.json`: title, columns and rows.
+      settings: of `config.json`: parts, rows and published figures.
       results: lines of `results.jsonl`.
     """
-    columns = settings["columns"]
+    return [_make_table(part, settings, results) for part in settings["parts"]]
+
+
+def _make_table(part: dict[str, Any], settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> Table:
+    lines = {row: [line["metrics"] for line in results if line["row"] == row] for row in part["rows"]}
+    measured = {name for metrics in lines.values() for line in metrics for name in line}
+    # A metric that no row of this table has, such as an error rate of a task without words, is no column of it.
+    columns = [name for name in part["columns"] if name in measured or not measured]
+    printed = {row: settings.get("published", {}).get(row, {}) for row in part["rows"]}
+    compared = [name for name in columns if any(name in figures for figures in printed.values())]
     head = ["row"]
     for name in columns:
-        metric = METRICS[name]
-        head.append(f"{metric.label} ({metric.unit})" if metric.unit else metric.label)
+        head.append(_heading(name))
+        head += [f"{METRICS[name].label}, published", "difference"] if name in compared else []
     rows = []
-    for row in settings["rows"]:
-        lines = [line["metrics"] for line in results if line["row"] == row]
-        cells = [show(name, [line[name] for line in lines if name in line]) for name in columns]
-        rows.append((row, *cells))
-    return Table(settings["title"], tuple(head), tuple(rows), tuple(_notes(settings, results)))
+    for row in part["rows"]:
+        cells = [row]
+        for name in columns:
+            values = [line[name] for line in lines[row] if name in line]
+            cells.append(show(name, values))
+            if name in compared:
+                cells += [printed[row].get(name, "–"), _difference(name, values, printed[row].get(name))]
+        cells += [_verdict(lines[row], printed[row])] if compared else []
+        rows.append(tuple(cells))
+    head += ["verdict"] if compared else []
+    own = [line for line in results if line["row"] in part["rows"]]
+    source = [f"published: {settings['published_by']}"] if compared else []
+    return Table(part["title"], tuple(head), tuple(rows), (*source, *_notes(settings, own)))
+
+
+def _heading(name: str) -> str:
+    metric = METRICS[name]
+    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+
+
+def _difference(name: str, values: Sequence[float], published: str | None) -> str:
+    """Ours less theirs, with their digits."""
+    if published is None or not values:
+        return "–"
+    far = round(statistics.fmean(values) * METRICS[name].scale - float(published), _digits(published))
+    return f"{far:+.{_digits(published)}f}" if far else "0"
+
+
+def _verdict(lines: Sequence[dict[str, Any]], published: dict[str, str]) -> str:
+    """Whether ours, rounded to the digits that they gave, is theirs in every figure."""
+    if not published or not lines:
+        return "–"
+    same = [
+        name in line and f"{line[name] * METRICS[name].scale:.{_digits(figure)}f}" == figure
+        for line in lines
+        for name, figure in published.items()
+    ]
+    return "reproduced" if all(same) else "falls short"
+
+
+def _digits(figure: str) -> int:
+    return len(figure.partition(".")[2])
 
 
 def make_csv(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> str:
     """Every metric of every row and seed, unrounded, under its name in `results.jsonl`."""
-    names = list(dict.fromkeys([*settings["columns"], *(name for line in results for name in line["metrics"])]))
+    columns = [name for part in settings["parts"] for name in part["columns"]]
+    names = list(dict.fromkeys([*columns, *(name for line in results for name in line["metrics"])]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "seed", *names])
@@ -124,6 +176,14 @@ def _notes(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[
     versions = lambda of: ", ".join(f"{name} {of['versions'][name]}" for name in ("python", "jax", "flax"))
     machines = [f"{len(of['devices'])} device(s): {of['devices'][0]}; {versions(of)}" for of in origins]
     commits = [f"commit {of['git'][:12] or 'unknown'}{' with changes' if of['dirty'] else ''}" for of in origins]
+    counts = ("truncated_examples", "skipped_examples", "unknown_tokens")
+    left_out = [
+        f"{row}: " + ", ".join(f"{METRICS[name].label} {metrics[name]:,.0f} {METRICS[name].unit}" for name in counts)
+        for row, metrics in {line["row"]: line["metrics"] for line in results}.items()
+        if any(metrics.get(name) for name in counts)
+    ]
+    # Most rows read the same data: said once, of all.
+    said = dict.fromkeys(text.split(": ", 1)[1] for text in left_out)
     cached = sum(line["metrics"].get("compile_cached", 0) for line in results)
     notes = (
         [f"{cached:.0f} programs came from the compilation cache: their compile seconds are of reading"]
@@ -137,6 +197,7 @@ def _notes(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[
         *dict.fromkeys(machines),
         *dict.fromkeys(commits),
         *dict.fromkeys(f"`{of['command']}`" for of in origins),
+        *(f"of the data: {text}" for text in said),
         *notes,
     ]
 

@@ -27,6 +27,7 @@ class Progress:
       compile_seconds: spent on compiling.
       compile_cached: programs that came from jax's persistent cache.
       devices: how many took part; the plan depends on it.
+      plan: a hash of all that decides which examples come when.
       peak_memory_bytes: of the largest compiled update.
       loss: of the last update, nats a target token.
     """
@@ -39,6 +40,7 @@ class Progress:
     compile_seconds: float = 0.0
     compile_cached: int = 0
     devices: int = 1
+    plan: str = ""
     peak_memory_bytes: int = 0
     loss: float = float("nan")
 
@@ -55,6 +57,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     checkpoint_every: int = 0,
     report: Callable[[Progress], None] = lambda progress: None,
+    plan: str = "",
 ) -> tuple[TrainState, Progress]:
     """Run the iterator to its end, from the newest checkpoint where there is one.
 
@@ -65,17 +68,23 @@ def train(
       checkpoints: None keeps none.
       checkpoint_every: updates between two checkpoints; the end is always saved.
       report: called after every update.
+      plan: of the iterator; a checkpoint of another one is refused.
 
     Returns:
       The last state, as one copy, and the progress.
     """
-    progress = Progress(devices=len(step.devices))
+    progress = Progress(devices=len(step.devices), plan=plan)
     if checkpoints is not None and checkpoints.latest is not None:
         state, iterator, saved = checkpoints.restore(state, iterator)
         if saved["devices"] != progress.devices:
             raise Refused(
                 f"the checkpoint at update {saved['steps']} is of {saved['devices']} device(s), here are "
                 f"{progress.devices}: another plan, which would repeat examples; use as many, or another folder"
+            )
+        if saved.get("plan", "") != plan:
+            raise Refused(
+                f"the checkpoint at update {saved['steps']} belongs to other data or another plan of it, which would "
+                f"lose or repeat examples: bring back the data as it was, or use another folder"
             )
         progress = Progress(**saved)
     placed = step.place(state)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from flaxmask import Tokens, audit, masks
-from flaxmask.cell import _decode
+from flaxmask.judge import _decode
 from flaxmask.models.audited import Audited
 from flaxmask.models.config import MaskConfig
 from tests import toy

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaxmask.data.examples import Examples, Ragged
+from flaxmask.data.examples import Examples
+from flaxmask.data.ragged import Ragged
 from flaxmask.data.vocabulary import EOS, UNKNOWN, Vocabulary
 
 
@@ -19,7 +20,7 @@ def test_what_is_too_long_is_cut_counted_and_keeps_its_end_mark():
     cut = Examples.of(pairs, (10, 10), length=3)
     assert cut.truncated == 2
     assert cut.source[0].tolist() == [5, 6, EOS]
-    assert cut.target[1].tolist() == [5, 6, EOS]
+    assert cut.labels[1].tolist() == [5, 6, EOS]
     assert cut.lengths.tolist() == [[3, 2], [2, 3], [3, 3]]
     assert Examples.of(pairs, (10, 10)).truncated == 0
 

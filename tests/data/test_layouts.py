@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig
-from flaxmask.data.layouts import choose_shapes, make_layout, smallest_fit
+from flaxmask.data.layouts import make_layout
+from flaxmask.data.layouts.shapes import choose_shapes, smallest_fit
 from flaxmask.data.loader import Plan, batches
 from flaxmask.data.vocabulary import BOS
 from tests import toy
@@ -26,8 +27,9 @@ def test_every_example_is_placed_once_and_fits(count, seed, batch, devices, layo
     chosen = make_layout(DataConfig(layout=layout, batch_examples=batch, window=2), data.lengths, devices)
     order = np.random.default_rng(seed).permutation(count)
     placements = chosen.place(order, data.lengths)
-    assert sorted(i for p in placements for row in p.rows for i in row) == list(range(count))
-    for rows, shape in placements:
+    assert sorted(i for p in placements for i in p.pieces.examples) == list(range(count))
+    for placement in placements:
+        rows, shape = placement.pieces.by_row(), placement.shape
         assert shape.rows % devices == 0
         assert len(rows) <= shape.rows
         for row in rows:
@@ -45,15 +47,15 @@ def test_a_batch_says_what_the_examples_say(count, seed, batch, devices, layout)
         built.target.check()
         np.testing.assert_array_equal(built.weights, built.target.real)
         np.testing.assert_array_equal(built.examples >= 0, built.target.real)
-        for row, ids in enumerate(placement.rows):
+        for row, ids in enumerate(placement.pieces.by_row()):
             for segment, example in enumerate(ids, start=1):
                 source = built.source.segments[row] == segment
                 target = built.target.segments[row] == segment
                 np.testing.assert_array_equal(built.source.ids[row, source], data.source[example])
-                np.testing.assert_array_equal(built.labels[row, target], data.target[example])
-                np.testing.assert_array_equal(built.target.ids[row, target], [BOS, *data.target[example][:-1]])
+                np.testing.assert_array_equal(built.labels[row, target], data.labels[example])
+                np.testing.assert_array_equal(built.target.ids[row, target], [BOS, *data.labels[example][:-1]])
                 assert (built.examples[row, target] == example).all()
-        empty = slice(len(placement.rows), None)
+        empty = slice(placement.pieces.count, None)
         assert not built.source.ids[empty].any()
         assert not built.weights[empty].any()
 
@@ -66,7 +68,7 @@ def test_an_update_has_the_same_examples_in_static_dynamic_and_packed():
     ]
     assert len({len(plan) for plan in plans}) == 1
     for update in zip(*plans, strict=True):
-        first, *others = (sorted(i for row in placement.rows for i in row) for placement in update)
+        first, *others = (sorted(i for i in placement.pieces.examples) for placement in update)
         assert all(other == first for other in others)
 
 
@@ -74,11 +76,12 @@ def test_an_epoch_has_the_same_examples_in_bucketed():
     data = toy.examples(100)
     config = DataConfig(layout="bucketed", batch_examples=16, shapes=3)
     plan = Plan(make_layout(config, data.lengths), data.lengths, 3, 2)
-    epochs = [[plan[e * plan.updates_per_epoch + i] for i in range(plan.updates_per_epoch)] for e in (0, 1)]
+    epochs = [plan.epoch(e) for e in (0, 1)]
     for epoch in epochs:
-        assert sorted(i for placement in epoch for row in placement.rows for i in row) == list(range(100))
-    assert epochs[0] != epochs[1]
-    assert abs(plan.updates_per_epoch - 100 / 16) <= 4, "as many updates as the others, but for the last of each shape"
+        assert sorted(i for placement in epoch for i in placement.pieces.examples) == list(range(100))
+    first, second = ([p.pieces.examples.tolist() for p in epoch] for epoch in epochs)
+    assert first != second
+    assert abs(len(plan.epoch(0)) - 100 / 16) <= 4, "as many updates as the others, but for the last of each shape"
 
 
 def test_static_is_the_longest_rounded_up_to_eight_or_the_length_given():

@@ -6,14 +6,16 @@ import pytest
 
 from flaxmask.reporting import report, results
 from flaxmask.reporting.metrics import MEASURED, METRICS
-from flaxmask.reporting.table import Table, make_table, show
+from flaxmask.reporting.table import Table, make_tables, show
 
 SETTINGS = {
     "experiment": "padding",
     "title": "A <title> & more",
     "scale": "quick",
     "parallel": "jit",
-    "columns": ["real_tokens_per_second", "per"],
+    "parts": [
+        {"title": "A <title> & more", "rows": ["static", "packed"], "columns": ["real_tokens_per_second", "per"]}
+    ],
     "rows": {"static": {}, "packed": {}},
 }
 PROVENANCE = {
@@ -34,11 +36,11 @@ LINES = [line("static", 0, 1000.0, 20.0), line("static", 1, 3000.0, 22.0), line(
 
 
 def test_mean_and_deviation_over_seeds():
-    table = make_table(SETTINGS, LINES)
+    [table] = make_tables(SETTINGS, LINES)
     assert table.rows == (("static", "2,000 ± 1,414", "21.0 ± 1.4"), ("packed", "9,000", "21.0"))
     assert table.head[0] == "row"
     assert table.head[1] == "real tokens (per s)"
-    assert make_table(SETTINGS, LINES[:1]).rows[1] == ("packed", "–", "–"), "a cell that is not there yet"
+    assert make_tables(SETTINGS, LINES[:1])[0].rows[1] == ("packed", "–", "–"), "a cell that is not there yet"
 
 
 def test_a_file_of_each_kind(tmp_path):
@@ -60,12 +62,12 @@ def test_a_file_of_each_kind(tmp_path):
     assert "A &lt;title&gt; &amp; more" in page
     assert "data:image/png;base64" in page
     assert "http://" not in page
-    assert (tmp_path / "figures" / "throughput_and_error.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "figures" / "real_tokens_per_second_and_per.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_report_of_nothing_yet(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(SETTINGS))
-    assert "no cell is finished yet" in report.write(tmp_path).markdown()
+    assert "no cell is finished yet" in report.write(tmp_path)[0].markdown()
 
 
 def test_a_line_that_is_not_readable_is_named(tmp_path):

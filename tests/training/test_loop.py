@@ -23,7 +23,7 @@ PLAN = Plan(
 )
 
 
-def run(directory=None, stop_after=None, parallel="jit"):
+def run(directory=None, stop_after=None, parallel="jit", plan="this one"):
     """Train on the plan, perhaps cut off; the last state, the progress and every loss."""
     losses = []
 
@@ -39,7 +39,7 @@ def run(directory=None, stop_after=None, parallel="jit"):
             state, progress = train(*arguments, report=report)
         else:
             with Checkpoints(directory) as kept:
-                state, progress = train(*arguments, kept, 3, report)
+                state, progress = train(*arguments, kept, 3, report, plan)
     except KeyboardInterrupt:
         return None, None, losses
     return state, progress, losses
@@ -69,6 +69,13 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     assert same == progress
     for left, right in zip(jax.tree.leaves(again), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+def test_a_checkpoint_of_another_plan_is_refused(tmp_path):
+    run(tmp_path, stop_after=4)
+    with pytest.raises(Refused, match="checkpoint at update 3 belongs to other data or another plan"):
+        run(tmp_path, plan="another")
+    assert run(tmp_path)[1].steps == len(PLAN), "and nothing was lost"
 
 
 def test_every_real_token_is_counted():

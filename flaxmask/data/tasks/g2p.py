@@ -1,0 +1,39 @@
+"""Letters to phonemes, without stress. A word's pronunciations are all right, whichever is given."""
+
+import itertools
+
+from flaxmask.data.config import DataConfig
+from flaxmask.data.examples import Examples
+from flaxmask.data.tasks.task import Reader, Task
+from flaxmask.data.vocabulary import Vocabulary
+
+_ARPABET = """
+AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH
+"""
+ARPABET = tuple(_ARPABET.split())
+LETTERS = tuple("'-.abcdefghijklmnopqrstuvwxyz")
+_WITHOUT_STRESS = str.maketrans("", "", "012")
+
+
+def grapheme_to_phoneme(config: DataConfig) -> Task:
+    """One example for each pronunciation; in evaluation one for each word, with its first as the target."""
+    reader = Reader(config)
+    letters, phonemes = Vocabulary(LETTERS), Vocabulary(ARPABET, " ")
+    encode = lambda word, pronunciation: (letters.encode(word), phonemes.encode(pronunciation))
+    pairs = lambda split, most=None: (
+        (word.lower(), pronunciation.translate(_WITHOUT_STRESS)) for word, pronunciation in reader.records(split, most)
+    )
+
+    pronunciations: dict[str, list[str]] = {}
+    for word, pronunciation in pairs(config.evaluation_split):
+        pronunciations.setdefault(word, []).append(pronunciation)
+    first = dict(itertools.islice(pronunciations.items(), config.evaluation_examples))
+    sizes = len(letters), len(phonemes)
+    return Task(
+        train=Examples.of((encode(*pair) for pair in pairs("train", config.train_examples)), sizes, config.length),
+        evaluation=Examples.of((encode(word, said[0]) for word, said in first.items()), sizes, config.length),
+        references=list(first.values()),
+        source_vocabulary=letters,
+        target_vocabulary=phonemes,
+        skipped=reader.skipped,
+    )

@@ -1,0 +1,47 @@
+"""Language models: causal, and masked. A text longer than `data.length` becomes several examples, so none is lost."""
+
+from collections.abc import Callable, Iterator
+
+from flaxmask.data.config import DataConfig
+from flaxmask.data.examples import Examples, Row
+from flaxmask.data.noise import MaskedTokens
+from flaxmask.data.tasks.task import Reader, Task, learn_vocabulary
+from flaxmask.data.vocabulary import BOS
+
+
+def causal_lm(config: DataConfig) -> Task:
+    """Each token from those before it, the first from a beginning mark."""
+    return _texts(config, lambda ids: Row(None, [BOS, *ids[:-1]], ids), 0)
+
+
+def masked_lm(config: DataConfig) -> Task:
+    """The tokens that noise hides, from all others; see `MaskedTokens`."""
+    return _texts(config, lambda ids: Row([BOS, *ids], None, [BOS, *ids]), 1)
+
+
+def _texts(config: DataConfig, make_row: Callable[[list[int]], Row], marks: int) -> Task:
+    """`marks` more tokens than the text's own stand in a row."""
+    reader = Reader(config)
+    texts = lambda split, most: (reader.text(text) for text, _ in reader.records(split, most))
+    vocabulary = learn_vocabulary(config, texts("train", config.train_examples))
+    # Learning the vocabulary read the training split once already.
+    reader.skipped.clear()
+    room = None if config.length is None else max(config.length - marks, 1)
+    masked = marks > 0
+    size = len(vocabulary) + masked
+
+    def rows(split: str, most: int | None) -> Iterator[Row]:
+        for text in texts(split, most):
+            ids = vocabulary.encode(text)
+            for start in range(0, len(ids), room or len(ids)):
+                yield make_row(ids[start : start + (room or len(ids))])
+
+    return Task(
+        train=Examples.of_rows(rows("train", config.train_examples), (size, size)),
+        evaluation=Examples.of_rows(rows(config.evaluation_split, config.evaluation_examples), (size, size)),
+        references=[],
+        source_vocabulary=vocabulary,
+        target_vocabulary=vocabulary,
+        noise=MaskedTokens(size - 1, config.mask_rate) if masked else None,
+        skipped=reader.skipped,
+    )

@@ -1,0 +1,64 @@
+"""Text in, text out: translation, summaries, answers to questions; by two sides, or as a prefix and what follows."""
+
+from collections.abc import Callable, Iterator
+
+from flaxmask.data.config import DataConfig
+from flaxmask.data.examples import Examples, Row, cut, pair_row
+from flaxmask.data.tasks.task import Reader, Task, learn_vocabulary
+from flaxmask.data.vocabulary import BOS, PAD
+
+
+def text_to_text(config: DataConfig) -> Task:
+    """Pairs for an encoder and a decoder."""
+    return _pairs(config, config.share_vocabulary, pair_row)
+
+
+def prefix_lm(config: DataConfig) -> Task:
+    """The source as a prefix that all of the example may see, the target behind it; the target alone is predicted."""
+    return _pairs(config, True, prefix_row)
+
+
+def prefix_row(source: list[int], target: list[int], length: int | None = None) -> Row:
+    """Source, beginning mark, target; a label stands at each token that predicts one of the target."""
+    short, labels = cut(source, length), cut(target, length)
+    before = len(short)
+    return Row(
+        source=None,
+        target=[*short, BOS, *labels[:-1]],
+        labels=[PAD] * before + list(labels),
+        weights=[0] * before + [1] * len(labels),
+        prefix=[1] * (before + 1) + [0] * (len(labels) - 1),
+        cut=before < len(source) or len(labels) < len(target),
+    )
+
+
+def _pairs(config: DataConfig, shared: bool, make_row: Callable[..., Row]) -> Task:
+    reader = Reader(config)
+
+    def texts(side: int | None) -> Iterator[str]:
+        for pair in reader.records("train", config.train_examples):
+            yield from (reader.text(part) for part in (pair if side is None else pair[side : side + 1]))
+
+    if shared:
+        source = target = learn_vocabulary(config, texts(None))
+    else:
+        source, target = (learn_vocabulary(config, texts(side)) for side in (0, 1))
+    # Learning the vocabulary read the training split once already.
+    reader.skipped.clear()
+    sizes = len(source), len(target)
+
+    def rows(split: str, most: int | None, references: list[list[str]] | None = None) -> Iterator[Row]:
+        for question, answer in reader.records(split, most):
+            if references is not None:
+                references.append(answer if isinstance(answer, list) else [answer])
+            yield make_row(source.encode(reader.text(question)), target.encode(reader.text(answer)), config.length)
+
+    references: list[list[str]] = []
+    return Task(
+        train=Examples.of_rows(rows("train", config.train_examples), sizes),
+        evaluation=Examples.of_rows(rows(config.evaluation_split, config.evaluation_examples, references), sizes),
+        references=references,
+        source_vocabulary=source,
+        target_vocabulary=target,
+        skipped=reader.skipped,
+    )

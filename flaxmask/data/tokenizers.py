@@ -1,0 +1,133 @@
+"""Pieces of text: sentencepiece's BPE and unigram models, trained in memory and kept by the hash of what made them."""
+
+import functools
+import hashlib
+import io
+import itertools
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import sentencepiece
+
+from flaxmask.data.vocabulary import BOS, EOS, PAD, UNKNOWN
+from flaxmask.names import Refused
+
+TRAINING_LINES = 1_000_000
+"""The first so many texts are enough to learn pieces from."""
+
+_SPACE = "\u2581"
+"""What sentencepiece writes for a space, and so cannot tell from one."""
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back; ids 0 to 3 are padding, beginning, end and unknown."""
+
+    def __len__(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]:
+        """Ids with the end mark."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text up to the first end mark."""
+        ...
+
+
+class SentencePieces:
+    """A trained model of sentencepiece, such that every text comes back as it was.
+
+    Nothing is normalised, no space is added or taken away, what was never seen is written in bytes.
+    """
+
+    def __init__(self, model: bytes):
+        self.model = model
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self._space = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in _SPACE.encode()]
+
+    def __len__(self) -> int:
+        return self._processor.vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids with the end mark. A space before the text lets a word be the same piece wherever it stands."""
+        first, *rest = (" " + text).split(_SPACE)
+        ids = self._processor.encode(first)
+        for part in rest:
+            ids += self._space + self._processor.encode(part)
+        return [*ids, EOS]
+
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """The pieces of each word, without an end mark; at least one for each."""
+        return [self.encode(word)[:-1] for word in words]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text up to the first end mark."""
+        ids = list(ids)
+        text = self._processor.decode(ids[: ids.index(EOS)] if EOS in ids else ids)
+        return text.removeprefix(" ")
+
+
+def train_pieces(texts: Iterable[str], kind: Literal["bpe", "unigram"], size: int) -> SentencePieces:
+    """At most `size` pieces learnt from texts, or read where the same were learnt before.
+
+    Args:
+      texts: read once; the first `TRAINING_LINES` count.
+      kind: BPE (Sennrich et al. 2016) or unigram (Kudo 2018).
+      size: the most pieces, the 256 bytes and 4 marks included.
+
+    Raises:
+      Refused: no text, or a size that does not hold the characters.
+    """
+    texts = [text for text in itertools.islice(texts, TRAINING_LINES) if text.strip()]
+    if not texts:
+        raise Refused("there is no text to learn a vocabulary from")
+    digest = hashlib.sha256(f"{kind} {size} {sentencepiece.__version__}\n".encode())
+    for text in texts:
+        digest.update(text.encode() + b"\n")
+    return SentencePieces(_kept(f"{digest.hexdigest()}.model", functools.partial(_train, texts, kind, size)))
+
+
+def _kept(name: str, make) -> bytes:
+    """The bytes kept under a name, made where there are none."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "flaxmask" / "tokenizers"
+    path = cache / name
+    if path.exists():
+        return path.read_bytes()
+    model = make()
+    cache.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{name}.{os.getpid()}")
+    beside.write_bytes(model)
+    beside.replace(path)  # there whole or not at all, whoever else learns it now
+    return model
+
+
+def _train(texts: list[str], kind: str, size: int) -> bytes:
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter([" " + text for text in texts]),
+            model_writer=model,
+            model_type=kind,
+            vocab_size=size,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=False,
+            byte_fallback=True,
+            hard_vocab_limit=kind == "bpe",
+            pad_id=PAD,
+            bos_id=BOS,
+            eos_id=EOS,
+            unk_id=UNKNOWN,
+            max_sentence_length=1 << 24,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        fewer = re.search(r"value <= (\d+)", str(error))
+        if fewer:  # there is no more to be learnt from so little text
+            return _train(texts, kind, int(fewer[1]))
+        needed = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
+        mend = f"expected at least {needed[1]}, for its characters" if needed else str(error).splitlines()[0]
+        raise Refused(f"data.vocabulary_size={size}: {mend}") from error
+    return model.getvalue()

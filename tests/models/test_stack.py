@@ -1,0 +1,116 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flaxmask.data.batches import build_batch
+from flaxmask.data.config import DataConfig
+from flaxmask.data.examples import Examples, Row
+from flaxmask.data.layouts import make_layout
+from flaxmask.data.noise import MaskedTokens
+from flaxmask.data.tasks.text_to_text import prefix_row
+from flaxmask.data.vocabulary import BOS, EOS
+from flaxmask.models.audited import Audited
+from flaxmask.models.config import MaskConfig
+from flaxmask.models.stack import Stack
+from flaxmask.training.loss import cross_entropy
+from tests import toy
+
+SIZE = 20
+CONFIG = dataclasses.replace(toy.CONFIG, encoder_layers=2, decoder_layers=2)
+PREFIX = MaskConfig(decoder="segment & (causal | prefix)")
+TASKS = {"mlm": MaskConfig(), "lm": MaskConfig(), "prefix_lm": PREFIX, "tagging": MaskConfig()}
+NOISE = MaskedTokens(SIZE - 1, 0.4)
+
+
+def text(rng) -> list[int]:
+    return [*rng.integers(4, SIZE - 1, rng.integers(1, 7)).tolist(), EOS]
+
+
+def row(task: str, rng) -> Row:
+    """One example of a task."""
+    ids = text(rng)
+    return {
+        "mlm": lambda: Row([BOS, *ids], None, [BOS, *ids]),
+        "lm": lambda: Row(None, [BOS, *ids[:-1]], ids),
+        "prefix_lm": lambda: prefix_row(ids, text(rng)),
+        "tagging": lambda: Row(ids, None, [4 + i % 3 for i in ids], [i % 2 for i in ids]),
+    }[task]()
+
+
+@functools.cache
+def examples(task: str) -> Examples:
+    rng = np.random.default_rng(0)
+    return Examples.of_rows((row(task, rng) for _ in range(12)), (SIZE, SIZE))
+
+
+def batches(task: str, layout: str):
+    data = examples(task)
+    config = DataConfig(layout=layout, batch_examples=6, shapes=1)
+    placements = make_layout(config, data.lengths).place(np.arange(len(data)), data.lengths)
+    return [build_batch(data, placement, NOISE if task == "mlm" else None) for placement in placements]
+
+
+@functools.cache
+def model(task: str) -> Stack:
+    stream = "target" if task in ("lm", "prefix_lm") else "source"
+    return Stack(CONFIG, TASKS[task], SIZE, 7 if task == "tagging" else SIZE, stream)
+
+
+@functools.cache
+def params(task: str):
+    return jax.jit(model(task).init)(jax.random.PRNGKey(0), batches(task, "static")[0])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_loss_and_its_gradients_are_the_same_in_every_layout(task):
+    @jax.jit
+    def sums(params, batch):
+        apply = lambda p: cross_entropy(model(task).apply(p, batch), batch.labels, batch.weights)
+        (total, count), gradients = jax.value_and_grad(apply, has_aux=True)(params)
+        return total, count, gradients
+
+    found = []
+    for layout in ("static", "packed"):
+        parts = [sums(params(task), batch) for batch in batches(task, layout)]
+        found.append(jax.tree.map(lambda *x: sum(x), *parts))
+    (total, count, gradients), (other, same, others) = found
+    assert count == same > 0
+    np.testing.assert_allclose(total, other, rtol=1e-5)
+    norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradients)))
+    for left, right in zip(jax.tree.leaves(gradients), jax.tree.leaves(others), strict=True):
+        assert jnp.abs(left - right).max() < 1e-5 * norm
+
+
+@pytest.mark.parametrize("layout", ["static", "packed"])
+@pytest.mark.parametrize("task", TASKS)
+def test_it_reads_what_its_mask_declares(task, layout):
+    batch = batches(task, layout)[0]
+    report = Audited(model(task), params(task), batch).check()
+    assert report.ok, report
+    assert not report.dead
+
+
+def test_a_causal_model_that_sees_everything_is_shown_to_leak():
+    batch = batches("lm", "static")[0]
+    seen = dataclasses.replace(model("lm"), masks=MaskConfig(decoder="segment"))
+    report = Audited(seen, params("lm"), batch).check(model("lm").flow(batch))
+    assert not report.ok
+    assert {leak.layer for leak in report.leaks} == {"layers_0"}
+
+
+def test_the_prefix_sees_the_prefix_and_nothing_of_what_follows():
+    batch = batches("prefix_lm", "static")[0]
+    mask = np.asarray(model("prefix_lm").flow(batch)[0].mask)[0, 0]
+    count = int(batch.target.prefix[0].sum())
+    assert mask[:count, :count].all(), "both ways"
+    assert not mask[:count, count:].any()
+
+
+def test_logits_have_a_column_a_label():
+    assert model("tagging").apply(params("tagging"), batches("tagging", "static")[0]).shape[-1] == 7
+    assert "head" in params("tagging")["params"]
+    assert "head" not in params("mlm")["params"], "tied to the embedding"
