@@ -62,10 +62,9 @@ class _Side:
         self._from = np.repeat(starts, lengths) + self.places
         self.examples = np.repeat(pieces.examples, lengths).astype(np.int32)
         self.segments = np.repeat(segment, lengths)
-        self.row = np.repeat(pieces.rows, lengths)
-        # Slots count on through a row's pieces, and start again with each row.
+        # Slots count on through a row's pieces, and start again with each row; here of the flattened batch.
         before = (ends - lengths)[np.searchsorted(pieces.rows, pieces.rows)]
-        self.slot = np.arange(total) - np.repeat(before, lengths)
+        self._slots = np.arange(total) + np.repeat(pieces.rows * shape[1] - before, lengths)
 
     def read(self, ragged: Ragged) -> np.ndarray:
         """What another part of the examples, of the same lengths, says of each token."""
@@ -74,11 +73,11 @@ class _Side:
     def fill(self, values: np.ndarray, empty: int = 0) -> np.ndarray:
         """An int32 array of the batch's shape with the values in their slots."""
         array = np.full(self.shape, empty, np.int32)
-        array[self.row, self.slot] = values
+        array.reshape(-1)[self._slots] = values
         return array
 
     def tokens(self, ids: np.ndarray, layout, prefix: np.ndarray | None) -> Tokens:
         positions = np.tile(np.arange(self.shape[1], dtype=np.int32), (self.shape[0], 1))
         if layout != "any":  # there they count on through the row
-            positions[self.row, self.slot] = self.positions
+            positions.reshape(-1)[self._slots] = self.positions
         return Tokens(self.fill(ids), self.fill(self.segments), positions, prefix, layout)

@@ -44,7 +44,7 @@ class Plan:
 
     def __init__(self, layout: Layout, lengths: np.ndarray, seed: int, epochs: int):
         self.layout, self.lengths, self.seed, self.epochs = layout, lengths, seed, epochs
-        self.epoch = functools.lru_cache(maxsize=2)(self._place)
+        self.epoch = functools.lru_cache(maxsize=4)(self._place)
 
     def _place(self, epoch: int) -> list[Placement]:
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.lengths))

@@ -1,6 +1,8 @@
+import dataclasses
 import hashlib
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -13,8 +15,11 @@ from flaxmask.data.examples import Examples, Row
 from flaxmask.data.layouts import make_layout
 from flaxmask.data.loader import Plan, batches
 from flaxmask.data.noise import MaskedTokens
+from flaxmask.data.sources import multi30k
+from flaxmask.data.tasks import load_task
 from flaxmask.names import Refused
 from tests import toy
+from tests.data.sources.published import need
 
 LAYOUTS = {
     "static": {},
@@ -218,3 +223,20 @@ def test_a_larger_pool_wastes_less():
 def test_examples_that_are_not_dynamic_cannot_be_sorted():
     with pytest.raises(Refused, match=r"data\.sort and data\.batch_tokens are for the layout dynamic, not for static"):
         DataConfig(layout="static", sort="source")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("packer", ["best_fit", "lpfhp"])
+def test_400_batches_of_multi30k_a_second(packer):
+    """64 rows of 64 slots, the plan of the epoch included; on two cores twice to four times as many are measured."""
+    splits = [multi30k.file_of(split, language) for split in ("train", "test") for language in ("en", "de")]
+    need(*splits)
+    settings = {"pack_length": 64, "batch_examples": 310, "packer": packer}
+    config = DataConfig(name="multi30k/en-de", pack_pool=None if packer == "best_fit" else 10**6, **settings)
+    data = load_task(dataclasses.replace(config, evaluation_examples=10)).train
+    start = time.perf_counter()
+    stream = list(batches(data, Plan(make_layout(config, data.lengths), data.lengths, 0, 3)))
+    seconds = time.perf_counter() - start
+    assert np.mean([batch.target.shape[0] for batch in stream]) > 60
+    assert max(stream[0].source.shape[1], stream[0].target.shape[1]) == 64
+    assert len(stream) / seconds > 400

@@ -78,11 +78,14 @@ def pack(
     Raises:
       Refused: the packer cannot do it.
     """
+    one_sided = not min(capacity)
     if packer == "concatenate":
-        if min(capacity) or depth:
+        if not one_sided or depth:
             raise Refused("data.packer=concatenate cuts examples: it has no depth, and is for tasks of one side only")
         return [packing.concatenate(ids, lengths.sum(axis=1), max(capacity)) for ids in groups]
     fit = "first" if "first" in packer else "best"
+    if packer == "best_fit" and one_sided:
+        packer = "lpfhp"  # the same rows, by the histogram: the cost does not grow with the square of a group
     if packer in ("best_fit", "first_fit"):
         return packing.decreasing(groups, lengths, capacity, fit, depth)
     if packer in ("online_best_fit", "online_first_fit"):

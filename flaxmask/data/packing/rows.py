@@ -180,34 +180,47 @@ def online(
     Raises:
       ValueError: an example longer than a row.
     """
-    whole = np.asarray(capacity)
-    present = whole > 0
-    # Room is counted in slots; a side that is absent takes none and has none.
-    scale = 1.0 / np.maximum(whole, 1)
-    room = np.empty((buffer, len(whole)), np.int64)
+    # Plain numbers: on a few dozen rows a loop is faster than NumPy's calls.
+    scale = [1.0 / max(slots, 1) for slots in capacity]
     rows: list[list[int]] = []
+    room: list[_Room] = []
     for example in ids:
-        left = room[: len(rows)] - lengths[example]
-        waste = np.where(left.min(axis=1) < 0, np.inf, left @ scale) if rows else np.array([np.inf])
-        slot = int((waste < np.inf).argmax() if fit == "first" else waste.argmin())
-        if waste[slot] == np.inf:
+        length = lengths[example].tolist()
+        slot = _choose(room, length, fit)
+        if slot is None:
             _check_fits(example, lengths, capacity)
             if len(rows) == buffer:
-                yield _leave(rows, room, int((room @ scale).argmin()))
+                fullest = room.index(min(room))
+                room.pop(fullest)
+                yield rows.pop(fullest)
             slot = len(rows)
             rows.append([])
-            room[slot] = whole
+            room.append((0.0, *capacity))
         rows[slot].append(int(example))
-        room[slot] -= lengths[example]
-        if len(rows[slot]) == depth or room[slot][present].min() == 0:
-            yield _leave(rows, room, slot)
+        left = [have - take for have, take in zip(room[slot][1:], length, strict=True)]
+        room[slot] = (sum(slots * share for slots, share in zip(left, scale, strict=True)), *left)
+        # Every example has a token on every side that there is.
+        full = any(not have and slots for have, slots in zip(left, capacity, strict=True))
+        if full or len(rows[slot]) == depth:
+            room.pop(slot)
+            yield rows.pop(slot)
     yield from rows
 
 
-def _leave(rows: list[list[int]], room: np.ndarray, slot: int) -> list[int]:
-    """Take an open row out; the others keep their order."""
-    room[slot : len(rows) - 1] = room[slot + 1 : len(rows)]
-    return rows.pop(slot)
+_Room = tuple[float, *tuple[int, ...]]
+"""Of an open row: shares of the sides that are free, added up, and the free slots of each side."""
+
+
+def _choose(room: list[_Room], length: list[int], fit: Fit) -> int | None:
+    """The open row that a sequence goes to; None where none has room."""
+    source, target = length[0], length[-1]
+    chosen, least = None, float("inf")
+    for slot, have in enumerate(room):
+        if have[1] >= source and have[-1] >= target and have[0] < least:
+            if fit == "first":
+                return slot
+            chosen, least = slot, have[0]
+    return chosen
 
 
 def concatenate(ids: np.ndarray, lengths: np.ndarray, capacity: int) -> Pieces:

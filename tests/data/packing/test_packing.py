@@ -54,43 +54,63 @@ def test_both_sides_of_a_row_hold(lengths, packer):
         assert (lengths[row].sum(axis=0) <= (12, 9)).all()
 
 
-@settings(max_examples=100, deadline=None)
-@given(lists)
-def test_longest_pack_first_is_best_fit_decreasing(lengths):
-    rows = []
-    for length in sorted(lengths, reverse=True):
-        fitting = [row for row in rows if sum(row) + length <= 12]
-        row = max(fitting, key=sum) if fitting else []
-        if not fitting:
-            rows.append(row)
-        row.append(length)
-    packed = packing.lpfhp(np.bincount(lengths)[1:], 12)
-    assert packed.count == len(rows)
-    lengths = np.array(lengths)
-    assert pack(np.arange(len(lengths)), sides(lengths), (12, 0), "best_fit").count == len(rows)
-
-
-@settings(max_examples=100, deadline=None)
-@given(lists)
-def test_first_fit_takes_the_row_that_was_opened_first(lengths):
-    rows = []
+def by_hand(lengths, capacity, fit, depth, buffer=1000):
+    """The rows of a packer that looks at every open row."""
+    rows, left = [], []
     for example, length in enumerate(lengths):
-        row = next((row for row in rows if sum(lengths[i] for i in row) + length <= 12), None)
-        if row is None:
-            row = []
-            rows.append(row)
-        row.append(example)
-    found = packing.online(range(len(lengths)), np.array(lengths)[:, None], (12,), "first", buffer=60)
-    assert sorted(found) == sorted(rows)
+        room = lambda row: [c - sum(lengths[i][k] for i in row) for k, c in enumerate(capacity)]
+        waste = lambda row, room=room: sum(r / c for r, c in zip(room(row), capacity, strict=True))
+        fits = [
+            row
+            for row in rows
+            if len(row) < depth and all(r >= n for r, n in zip(room(row), length, strict=True)) and min(room(row)) > 0
+        ]
+        if not fits:
+            if len([row for row in rows if len(row) < depth and min(room(row)) > 0]) == buffer:
+                fullest = min((row for row in rows if len(row) < depth and min(room(row)) > 0), key=waste)
+                rows.remove(fullest)
+                left.append(fullest)
+            fits = [[]]
+            rows.append(fits[0])
+        (fits[0] if fit == "first" else min(fits, key=waste)).append(example)
+    return sorted(left + rows)
+
+
+both_sides = st.lists(st.tuples(st.integers(1, 8), st.integers(1, 16)), min_size=1, max_size=40)
+
+
+@settings(max_examples=150, deadline=None)
+@given(both_sides, st.sampled_from(["first", "best"]), st.sampled_from([2, 3, 99]))
+def test_decreasing_is_what_one_does_by_hand(lengths, fit, depth):
+    lengths = sorted(lengths, key=lambda pair: -max(pair[0] / 8, pair[1] / 16))
+    [pieces] = packing.decreasing([np.arange(len(lengths))], np.array(lengths), (8, 16), fit, depth)
+    assert sorted(pieces.by_row()) == by_hand(lengths, (8, 16), fit, depth)
+
+
+@settings(max_examples=150, deadline=None)
+@given(both_sides, st.sampled_from(["first", "best"]), st.sampled_from([2, 3, 99]), st.integers(1, 6))
+def test_online_is_what_one_does_by_hand(lengths, fit, depth, buffer):
+    found = packing.online(range(len(lengths)), np.array(lengths), (8, 16), fit, buffer, depth)
+    assert sorted(found) == by_hand(lengths, (8, 16), fit, depth, buffer)
+
+
+@settings(max_examples=100, deadline=None)
+@given(lists, st.sampled_from([2, 3, 99]))
+def test_longest_pack_first_is_best_fit_decreasing(lengths, depth):
+    lengths = sorted(lengths, reverse=True)
+    rows = by_hand([(length,) for length in lengths], (12,), "best", depth)
+    assert packing.lpfhp(np.bincount(lengths)[1:], 12, depth).count == len(rows)
+    [stepped] = packing.decreasing([np.arange(len(lengths))], np.array(lengths)[:, None], (12,), "best", depth)
+    assert stepped.count == len(rows)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(lists, min_size=1, max_size=5), st.sampled_from(["best_fit", "first_fit"]))
+@given(st.lists(both_sides, min_size=1, max_size=5), st.sampled_from(["best_fit", "first_fit"]))
 def test_groups_in_step_are_packed_as_each_alone(groups, packer):
-    lengths = sides(np.array([length for group in groups for length in group]))
+    lengths = np.array([length for group in groups for length in group])
     ids = np.split(np.arange(len(lengths)), np.cumsum([len(group) for group in groups])[:-1])
-    together = layouts.pack(ids, lengths, (12, 0), packer, depth=3)
-    alone = [pack(group, lengths, (12, 0), packer, depth=3) for group in ids]
+    together = layouts.pack(ids, lengths, (8, 16), packer, depth=3)
+    alone = [pack(group, lengths, (8, 16), packer, depth=3) for group in ids]
     assert [pieces.by_row() for pieces in together] == [pieces.by_row() for pieces in alone]
 
 
@@ -166,7 +186,7 @@ def test_a_packing_of_other_lengths_is_refused():
         (lambda: packing.spfhp(np.bincount([13])[1:], 12), "a sequence of 13 tokens, but a row holds 12"),
         (lambda: packing.nnlshp(np.bincount([13])[1:], 12), "a sequence of 13 tokens, but a row holds 12"),
         (lambda: list(packing.online([0], np.array([[13]]), (12,))), r"example 0: lengths \[13\], but a row holds"),
-        (lambda: pack(np.arange(1), np.array([[13, 0]]), (12, 0), "best_fit"), r"example 0: lengths \[13, 0\], but"),
+        (lambda: pack(np.arange(1), np.array([[13, 0]]), (12, 0), "first_fit"), r"example 0: lengths \[13, 0\], but"),
         (lambda: pack(np.arange(1), np.array([[3, 3]]), (12, 12), "concatenate"), "tasks of one side only"),
         (lambda: by_histogram(np.array([1]), 12, "nnlshp", 4), "nnlshp of depth 4.* at most 3"),
         (lambda: by_histogram(np.array([1]), 12, "best_fit", None), "best_fit packs sequences"),
