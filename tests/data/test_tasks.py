@@ -112,6 +112,12 @@ def test_the_first_piece_of_a_word_carries_its_tag(tmp_path):
     assert task.target_vocabulary.symbols == ("LOC", "O", "PER")
 
 
+def test_words_and_tags_may_stand_in_columns(tmp_path):
+    task = load_task(plain(tmp_path, "{split}.tsv", ["Ann saw Paris\tPER O LOC"], task="tagging"))
+    assert task.references == [["PER O LOC"]]
+    assert task.source_vocabulary.symbols == ("Ann", "Paris", "saw")
+
+
 def test_classification_puts_the_label_on_the_beginning_mark(tmp_path):
     lines = ["good film\tpositive", "bad film\tnegative"] * 3
     task = load_task(plain(tmp_path, "{split}.tsv", lines, task="classification"))
@@ -196,6 +202,24 @@ BAD = {
         ['{"tokens": ["a", "b"], "tags": ["O"]}'],
         {"task": "tagging", "source": "tokens", "target": "tags"},
         r"train\.jsonl, line 1: 2 words, but 1 labels",
+    ),
+    "words that are none": (
+        "{split}.jsonl",
+        ['{"tokens": ["a", 3], "tags": ["O", "O"]}'],
+        {"task": "tagging", "source": "tokens", "target": "tags"},
+        r"train\.jsonl, line 1: expected words, got \['a', 3\]",
+    ),
+    "several labels of a text": (
+        "{split}.jsonl",
+        ['{"source": "a", "target": ["x", "y"]}'],
+        {"task": "classification"},
+        r"train\.jsonl, line 1: expected a label, got \['x', 'y'\]",
+    ),
+    "no label": (
+        "{split}.jsonl",
+        ['{"source": "a", "target": {"x": 1}}'],
+        {"task": "classification"},
+        r"train\.jsonl, line 1: expected a label, got",
     ),
     "nothing but empty texts": ("{split}.tsv", ["\tx", " \ty"], {"task": "text_to_text"}, "no example in it"),
 }

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from flaxmask.data.config import DataConfig
-from flaxmask.data.examples import Examples, Row
-from flaxmask.data.tasks.task import Reader, Task, learn_vocabulary
+from flaxmask.data.examples import Row
+from flaxmask.data.tasks.task import Reader, Task, learn_vocabulary, make_task
 from flaxmask.data.vocabulary import BOS, EOS, PAD, SPECIALS, Vocabulary
 from flaxmask.names import Refused, nearest
 
@@ -21,7 +21,7 @@ def tagging(config: DataConfig) -> Task:
         labels = [*labels[:kept], PAD]
         return Row([*ids[:kept], EOS], None, labels, [int(label != PAD) for label in labels], cut=kept < len(ids))
 
-    return _labelled(config, " ".join, row)
+    return _labelled(config, Reader.words, Reader.labels, row)
 
 
 def classification(config: DataConfig) -> Task:
@@ -34,19 +34,27 @@ def classification(config: DataConfig) -> Task:
         rest = len(ids) - 1
         return Row(ids, None, [*labels, *[PAD] * rest], [1, *[0] * rest], cut=long)
 
-    return _labelled(config, str, row)
+    return _labelled(config, Reader.text, Reader.label, row)
 
 
-def _labelled(config: DataConfig, as_text: Callable[[Any], str], make_row: Callable[..., Row]) -> Task:
+def _labelled(
+    config: DataConfig,
+    read: Callable[[Reader, Any], str | list[str]],
+    read_labels: Callable[[Reader, Any], list[Any]],
+    make_row: Callable[..., Row],
+) -> Task:
     """Labels are symbols of a vocabulary of their own, so that 0 stays padding."""
     reader = Reader(config)
-    vocabulary = learn_vocabulary(config, (as_text(s) for s, _ in reader.records("train", config.train_examples)))
+
+    def records(split: str, most: int | None) -> Iterator[tuple[str | list[str], list[Any]]]:
+        for source, target in reader.records(split, most):
+            yield read(reader, source), read_labels(reader, target)
+
+    training = lambda: records("train", config.train_examples)
+    vocabulary = learn_vocabulary(config, (s if isinstance(s, str) else " ".join(s) for s, _ in training()))
     known = names = reader.open("train").labels.get(reader.target)
     if names is None:
-        found = {label for _, target in reader.records("train", config.train_examples) for label in _listed(target)}
-        names = tuple(sorted(map(str, found)))
-    # Learning the vocabulary read the training split already.
-    reader.skipped.clear()
+        names = tuple(sorted({str(label) for _, target in training() for label in target}))
     labels = Vocabulary(tuple(names), " ")
     numbers = {name: i for i, name in enumerate(names)}
 
@@ -58,26 +66,12 @@ def _labelled(config: DataConfig, as_text: Callable[[Any], str], make_row: Calla
             )
         return found + len(SPECIALS)
 
-    def rows(split: str, most: int | None, references: list[list[str]] | None = None) -> Iterator[Row]:
-        for source, target in reader.records(split, most):
-            ids = [number(label) for label in _listed(target)]
+    def rows(split: str, most: int | None, references: list[list[str]]) -> Iterator[Row]:
+        for source, target in records(split, most):
+            ids = [number(label) for label in target]
             if isinstance(source, list) and len(source) != len(ids):
                 raise Refused(f"{reader.here()}: {len(source)} words, but {len(ids)} labels")
-            if references is not None:
-                references.append([labels.decode(ids)])
+            references.append([labels.decode(ids)])
             yield make_row(vocabulary, source, ids)
 
-    references: list[list[str]] = []
-    sizes = len(vocabulary), len(labels)
-    return Task(
-        train=Examples.of_rows(rows("train", config.train_examples), sizes),
-        evaluation=Examples.of_rows(rows(config.evaluation_split, config.evaluation_examples, references), sizes),
-        references=references,
-        source_vocabulary=vocabulary,
-        target_vocabulary=labels,
-        skipped=reader.skipped,
-    )
-
-
-def _listed(target: Any) -> list[Any]:
-    return target if isinstance(target, list) else [target]
+    return make_task(config, reader, rows, (vocabulary, labels))

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 from flaxmask.data.config import DataConfig
-from flaxmask.data.examples import Examples, Row
+from flaxmask.data.examples import Row
 from flaxmask.data.noise import MaskedTokens
-from flaxmask.data.tasks.task import Reader, Task, learn_vocabulary
+from flaxmask.data.tasks.task import Reader, Task, learn_vocabulary, make_task
 from flaxmask.data.vocabulary import BOS
 
 
@@ -24,24 +24,14 @@ def _texts(config: DataConfig, make_row: Callable[[list[int]], Row], marks: int)
     reader = Reader(config)
     texts = lambda split, most: (reader.text(text) for text, _ in reader.records(split, most))
     vocabulary = learn_vocabulary(config, texts("train", config.train_examples))
-    # Learning the vocabulary read the training split once already.
-    reader.skipped.clear()
     room = None if config.length is None else max(config.length - marks, 1)
-    masked = marks > 0
-    size = len(vocabulary) + masked
+    noise = MaskedTokens(len(vocabulary), config.mask_rate) if marks else None
 
-    def rows(split: str, most: int | None) -> Iterator[Row]:
+    def rows(split: str, most: int | None, references: list[list[str]]) -> Iterator[Row]:
+        del references  # the labels say what is right
         for text in texts(split, most):
             ids = vocabulary.encode(text)
             for start in range(0, len(ids), room or len(ids)):
                 yield make_row(ids[start : start + (room or len(ids))])
 
-    return Task(
-        train=Examples.of_rows(rows("train", config.train_examples), (size, size)),
-        evaluation=Examples.of_rows(rows(config.evaluation_split, config.evaluation_examples), (size, size)),
-        references=[],
-        source_vocabulary=vocabulary,
-        target_vocabulary=vocabulary,
-        noise=MaskedTokens(size - 1, config.mask_rate) if masked else None,
-        skipped=reader.skipped,
-    )
+    return make_task(config, reader, rows, (vocabulary, vocabulary), noise)

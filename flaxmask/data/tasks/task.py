@@ -1,13 +1,13 @@
 """What a task hands to training and evaluation, and how it reads its records."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
 
 from flaxmask.data.config import DataConfig
-from flaxmask.data.examples import Examples
+from flaxmask.data.examples import Examples, Row
 from flaxmask.data.noise import MaskedTokens
 from flaxmask.data.sources import Split, open_plain, open_split
 from flaxmask.data.tokenizers import SentencePieces, Tokenizer, train_pieces
@@ -125,6 +125,29 @@ class Reader:
             raise Refused(f"{self.here()}: expected text, got {value!r}; see data.source and data.target")
         return value
 
+    def words(self, value: Any) -> list[str]:
+        """A feature as words; a text is taken apart at its spaces."""
+        words = value.split() if isinstance(value, str) else value
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise Refused(f"{self.here()}: expected words, got {value!r}; see data.source")
+        return words
+
+    def labels(self, value: Any) -> list[Any]:
+        """A feature as one label a word: numbers or names; a text is taken apart at its spaces."""
+        labels = value.split() if isinstance(value, str) else value
+        if not isinstance(labels, list):
+            raise Refused(f"{self.here()}: expected a label for each word, got {value!r}; see data.target")
+        return [self._label(label) for label in labels]
+
+    def label(self, value: Any) -> list[Any]:
+        """A feature as the one label of a text, a number or a name, in a list."""
+        return [self._label(value)]
+
+    def _label(self, value: Any) -> Any:
+        if not isinstance(value, str | int | float | bool):
+            raise Refused(f"{self.here()}: expected a label, got {value!r}; see data.target")
+        return value
+
     def here(self) -> str:
         """Where the record stands that was read last."""
         return self._opened.where(self._at) if self._opened else f"data.name={self.config.name}"
@@ -145,3 +168,40 @@ def learn_vocabulary(config: DataConfig, texts: Iterator[str]) -> SentencePieces
     if config.tokenizer == "words":
         return Vocabulary.build(texts, " ", config.vocabulary_size)
     return train_pieces(texts, config.tokenizer, config.vocabulary_size)
+
+
+Rows = Callable[[str, int | None, list[list[str]]], Iterator[Row]]
+"""The rows of a split, all or the first so many records; the references of each are added to the list."""
+
+
+def make_task(
+    config: DataConfig,
+    reader: Reader,
+    rows: Rows,
+    vocabularies: tuple[Tokenizer, Tokenizer],
+    noise: MaskedTokens | None = None,
+) -> Task:
+    """Reads the training and the evaluation split.
+
+    Args:
+      config: names the splits and how much of them is read.
+      reader: of `rows`.
+      rows: of a split.
+      vocabularies: of the source and of the target.
+      noise: of a masked language model; its mask is one more id.
+    """
+    # The vocabularies were learnt from the training split: what was left out there would count twice.
+    reader.skipped.clear()
+    source, target = (len(vocabulary) + (noise is not None) for vocabulary in vocabularies)
+    references: list[list[str]] = []
+    return Task(
+        train=Examples.of_rows(rows("train", config.train_examples, []), (source, target)),
+        evaluation=Examples.of_rows(
+            rows(config.evaluation_split, config.evaluation_examples, references), (source, target)
+        ),
+        references=references,
+        source_vocabulary=vocabularies[0],
+        target_vocabulary=vocabularies[1],
+        noise=noise,
+        skipped=reader.skipped,
+    )

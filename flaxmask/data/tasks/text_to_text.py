@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 
 from flaxmask.data.config import DataConfig
-from flaxmask.data.examples import Examples, Row, cut, pair_row
-from flaxmask.data.tasks.task import Reader, Task, learn_vocabulary
+from flaxmask.data.examples import Row, cut, pair_row
+from flaxmask.data.tasks.task import Reader, Task, learn_vocabulary, make_task
 from flaxmask.data.vocabulary import BOS, PAD
 
 
@@ -43,22 +43,10 @@ def _pairs(config: DataConfig, shared: bool, make_row: Callable[..., Row]) -> Ta
         source = target = learn_vocabulary(config, texts(None))
     else:
         source, target = (learn_vocabulary(config, texts(side)) for side in (0, 1))
-    # Learning the vocabulary read the training split once already.
-    reader.skipped.clear()
-    sizes = len(source), len(target)
 
-    def rows(split: str, most: int | None, references: list[list[str]] | None = None) -> Iterator[Row]:
+    def rows(split: str, most: int | None, references: list[list[str]]) -> Iterator[Row]:
         for question, answer in reader.records(split, most):
-            if references is not None:
-                references.append(answer if isinstance(answer, list) else [answer])
+            references.append(answer if isinstance(answer, list) else [answer])
             yield make_row(source.encode(reader.text(question)), target.encode(reader.text(answer)), config.length)
 
-    references: list[list[str]] = []
-    return Task(
-        train=Examples.of_rows(rows("train", config.train_examples), sizes),
-        evaluation=Examples.of_rows(rows(config.evaluation_split, config.evaluation_examples, references), sizes),
-        references=references,
-        source_vocabulary=source,
-        target_vocabulary=target,
-        skipped=reader.skipped,
-    )
+    return make_task(config, reader, rows, (source, target))
