@@ -116,11 +116,13 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     table.claim()
     start_jax()
     from flaxmask.cell import run_cell
+    from flaxmask.reporting import results
 
     try:
         table.run(run_cell, write_now_and_then(workdir))
     finally:
-        show_reports([workdir])
+        if results.read(workdir):  # whatever stopped the run, what is filled is shown
+            show_reports([workdir])
     if options.audit:
         print("\n".join(table.audits()))
     print(f"report: {workdir / 'report.html'}")

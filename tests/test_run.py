@@ -185,7 +185,7 @@ def test_every_cell_is_audited(finished):
     for line in lines(workdir):
         found = {name: line["metrics"][name] for name in ("leaks", "dead", "nan_outputs")}
         assert found == {"leaks": 0, "dead": 0, "nan_outputs": 0}
-        assert 0 < line["metrics"]["batch_drift"] < 1e-5
+        assert 0 <= line["metrics"]["batch_drift"] < 1e-5, "0 to the last bit with some compilers"
         kept = workdir / "audit" / f"{line['row']}-0"
         whole = json.loads(kept.with_suffix(".json").read_text())
         assert whole["trained"]["ok"]

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from flaxmask.names import Refused
+from flaxmask.names import Refused, nearest
 
 LayoutName = Literal["static", "dynamic", "bucketed", "packed"]
 TaskName = Literal["g2p", "text_to_text", "tagging", "classification", "mlm", "lm", "prefix_lm"]
@@ -131,7 +131,8 @@ class DataConfig:
             usual, *keys = CATALOGUE.get(self.name, (None, "", ""))
             task = self.task or usual
         if task is None:
-            raise Refused(f"{where}: say what it is for, with data.task=text_to_text or another task")
+            hint = "" if self.path else f"{nearest(self.name, CATALOGUE)} else "
+            raise Refused(f"{where}: {hint}say what it is for, with data.task=text_to_text or another task")
         source = self.source if self.source is not None else keys[0]
         target = self.target if self.target is not None else keys[1]
         if not source:

@@ -253,8 +253,9 @@ def test_empty_lines_and_empty_columns_are_counted_by_reason(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "unheard_of"}, r"data\.name=unheard_of: say what it is for, with data\.task"),
+        ({"name": "unheard_of"}, r"data\.name=unheard_of: known: .* say what it is for, with data\.task"),
         ({"name": "unheard_of", "task": "lm"}, r"say which feature is read, with data\.source"),
+        ({"name": "multi30k/en-it"}, r"did you mean 'multi30k/en-\w\w'\? else say what it is for"),
         ({"path": "x.tsv"}, r"data\.path=x\.tsv: say what it is for"),
         ({"path": "x.txt", "task": "text_to_text"}, r"text_to_text needs something to predict: .*data\.target"),
         ({"path": "x.csv", "task": "lm"}, r"expected a name that ends in \.tsv, \.txt, \.jsonl"),

@@ -190,7 +190,7 @@ def online(
         if slot is None:
             _check_fits(example, lengths, capacity)
             if len(rows) == buffer:
-                fullest = room.index(min(room))
+                fullest = min(range(buffer), key=lambda slot: room[slot][0])
                 room.pop(fullest)
                 yield rows.pop(fullest)
             slot = len(rows)
