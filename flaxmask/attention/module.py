@@ -1,11 +1,13 @@
 """Multi-head attention as a Linen module, over a mask formula."""
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from flaxmask.attention import forms
 from flaxmask.attention.dispatch import dot_product_attention
 from flaxmask.masks import Mask
 from flaxmask.tokens import Array, Tokens
@@ -42,6 +44,7 @@ class MultiHeadAttention(nn.Module):
       qkv_features: sum of the heads' sizes, and width of the output.
       dropout_rate: dropout on the attention weights.
       implementation: see `dot_product_attention`.
+      form: applies the mask in another way, of `forms.FORMS`; None is the one of `dot_product_attention`.
       dtype: dtype of the computation; None takes the inputs'. Parameters are float32.
       kernel_init: initialiser of the four kernels, seen as matrices.
     """
@@ -50,6 +53,7 @@ class MultiHeadAttention(nn.Module):
     qkv_features: int
     dropout_rate: float = 0.0
     implementation: str | None = None
+    form: str | None = None
     dtype: jnp.dtype | None = None
     kernel_init: Callable = nn.linear.default_kernel_init
 
@@ -106,16 +110,11 @@ class MultiHeadAttention(nn.Module):
     ) -> Float[Array, "B Q F"]:
         """Attention of projected queries over projected keys and values, and the output's projection."""
         rate = 0.0 if deterministic else self.dropout_rate
-        out = dot_product_attention(
-            query,
-            *key_value,
-            mask,
-            query_tokens,
-            key_tokens,
-            implementation=self.implementation,
-            dropout_rate=rate,
-            dropout_rng=self.make_rng("dropout") if rate else None,
-        )
+        attention = functools.partial(dot_product_attention, implementation=self.implementation)
+        if self.form is not None:
+            attention = functools.partial(forms.attention, self.form)
+        rng = self.make_rng("dropout") if rate else None
+        out = attention(query, *key_value, mask, query_tokens, key_tokens, dropout_rate=rate, dropout_rng=rng)
         return self.out(out)
 
     def __call__(

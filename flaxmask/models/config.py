@@ -52,6 +52,21 @@ class TransformerConfig:
     """The target embedding, transposed, as the output projection."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation; parameters, softmax and loss stay float32."""
+    mask_form: (
+        Literal[
+            "minus_infinity",
+            "least",
+            "added_1e9",
+            "added_1e4",
+            "multiplied",
+            "renormalised",
+            "literal",
+            "memory",
+            "none",
+        ]
+        | None
+    ) = None
+    """Another form of applying the masks, for comparison; None hides with −∞, and what sees nothing gets zeros."""
     attention: Literal["reference", "xla", "blockwise", "splash", "cudnn"] | None = None
     """Implementation of attention; None takes the best that supports each call."""
 
@@ -61,6 +76,8 @@ class TransformerConfig:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.d_model % self.heads:
             raise ValueError(f"heads: expected a divisor of d_model {self.d_model}, got {self.heads}")
+        if self.mask_form and self.attention:
+            raise ValueError(f"mask_form={self.mask_form} is an implementation of its own: leave attention at None")
         for name in ("dropout", "attention_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name}: expected 0 ≤ rate < 1, got {getattr(self, name)}")

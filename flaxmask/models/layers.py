@@ -113,6 +113,7 @@ class Layer(nn.Module):
             config.d_model,
             config.attention_dropout,
             config.attention,
+            config.mask_form,
             dtype,
             kernel_init=nn.initializers.xavier_uniform(),
         )

@@ -1,0 +1,74 @@
+"""What each form of applying a mask does to visible keys, to hidden ones, and to a query that sees nothing."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flaxmask import Tokens, attention, masks
+from flaxmask.attention import forms
+
+RNG = np.random.default_rng(0)
+QUERY, KEY, VALUE = (RNG.normal(size=(2, 5, 2, 4)).astype(np.float32) for _ in range(3))
+TOKENS = Tokens.of(np.array([[5, 6, 7, 0, 0], [5, 6, 7, 8, 9]]), layout="rows")
+MASK = masks.causal & masks.segment
+REAL = np.asarray(TOKENS.real)
+
+
+def run(form, key=KEY, value=VALUE, mask=MASK, dtype=jnp.float32):
+    arrays = (jnp.asarray(x, dtype) for x in (QUERY, key, value))
+    return np.asarray(forms.attention(form, *arrays, mask, TOKENS, TOKENS), np.float32)
+
+
+def ours():
+    return np.asarray(attention.dot_product_attention(QUERY, KEY, VALUE, MASK, TOKENS, TOKENS))
+
+
+@pytest.mark.parametrize("form", ["minus_infinity", "least", "added_1e9", "added_1e4", "renormalised"])
+def test_correct_forms_are_one_where_a_query_sees_something(form):
+    np.testing.assert_allclose(run(form)[REAL], ours()[REAL], atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["multiplied", "literal", "memory", "none"])
+def test_the_others_are_not(form):
+    assert np.abs(run(form)[REAL] - ours()[REAL]).max() > 0.01
+
+
+def test_a_query_that_sees_nothing():
+    nothing = masks.causal & ~masks.causal
+    mean = VALUE.mean(axis=1, keepdims=True) + np.zeros_like(VALUE)
+    assert np.isnan(run("minus_infinity", mask=nothing)).all()
+    np.testing.assert_allclose(run("least", mask=nothing), mean, atol=1e-6)
+    np.testing.assert_allclose(run("added_1e4", mask=nothing), run("none"), atol=1e-3)
+    for form in ("multiplied", "renormalised", "memory"):
+        assert (run(form, mask=nothing) == 0).all()
+    np.testing.assert_allclose(run("literal", mask=nothing), run("none"), atol=1e-6, err_msg="all are preferred alike")
+
+
+@pytest.mark.parametrize(
+    ("form", "moves"),
+    [(name, name in ("multiplied", "renormalised", "literal", "none")) for name in forms.FORMS],
+)
+def test_whether_a_hidden_key_is_read(form, moves):
+    """Of the last key, hidden from all queries before it: whether another one there moves their outputs."""
+    other_key, other_value = KEY.copy(), VALUE.copy()
+    other_key[1, 4] += 1.0
+    other_value[1, 4] += 1.0
+    far = np.abs(run(form, other_key, other_value)[1, :4] - run(form)[1, :4]).max()
+    assert (far > 0) == moves
+    assert far < 1e-6 or form != "renormalised", "what is hidden leaves the quotient, but for its rounding"
+
+
+def test_multiplied_weights_do_not_add_up_and_hidden_ones_are_preferred_by_e():
+    scores = jnp.zeros((1, 1, 1, 4))
+    visible = jnp.array([True, True, False, False])[None, None, None]
+    assert forms.multiplied(scores, visible)[0, 0, 0].tolist() == [0.25, 0.25, 0.0, 0.0]
+    assert forms.renormalised(scores, visible)[0, 0, 0].tolist() == [0.5, 0.5, 0.0, 0.0]
+    weights = forms.literal(scores, visible)[0, 0, 0]
+    assert float(weights[2] / weights[0]) == pytest.approx(np.e, rel=1e-6)
+
+
+@pytest.mark.parametrize("form", forms.FORMS)
+def test_sixteen_bits(form):
+    """−1e9 is −∞ in float16, and the least number is finite; visible rows stay finite in every form."""
+    for dtype in (jnp.bfloat16, jnp.float16):
+        assert np.isfinite(run(form, dtype=dtype)[REAL]).all()
