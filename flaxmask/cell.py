@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig
-from flaxmask.data.layouts import make_layout
+from flaxmask.data.layouts import Layout, Packed, make_layout
 from flaxmask.data.loader import Plan, batches
 from flaxmask.data.noise import MaskedTokens
 from flaxmask.data.tasks import Task, load_task
 from flaxmask.experiment import Config
-from flaxmask.judge import audit_model, evaluate
+from flaxmask.judge import audit_model, check_labels, evaluate
 from flaxmask.models.audited import Model
 from flaxmask.models.stack import Stack
 from flaxmask.models.transformer import Transformer
@@ -49,7 +50,8 @@ class Setting:
         """Everything before the first number is computed."""
         task = load_task(_task_only(config.data))
         layout = make_layout(config.data, task.train.lengths, devices)
-        _check_positions(config, task)
+        _check_positions(config, task, layout)
+        check_labels(task)
         plan = Plan(layout, task.train.lengths, seed, config.training.epochs)
         model = make_model(config, task)
         optimizer = make_optimizer(config.training, len(plan))
@@ -66,6 +68,12 @@ class Setting:
     def noise(self) -> MaskedTokens | None:
         """The task's, seeded; None where it has none."""
         return self.task.noise and dataclasses.replace(self.task.noise, seed=self.seed)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the stream of batches: of the plan, of the examples' ids, and of the noise on them."""
+        parts = self.plan.fingerprint, self.task.train.fingerprint, repr(self.noise)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def state(self) -> TrainState:
         """Before the first update: a function of the seed, whatever the layout."""
@@ -85,11 +93,15 @@ def make_model(config: Config, task: Task) -> Model:
     return Stack(config.model, config.mask, read, task.sizes[1], stream)
 
 
-def _check_positions(config: Config, task: Task):
+def _check_positions(config: Config, task: Task, layout: Layout):
     """Refuse a table of learned positions that is too short for the examples, which would give NaN."""
     longest = int(max(task.train.lengths.max(), task.evaluation.lengths.max()))
+    if isinstance(layout, Packed) and layout.shape.layout == "any":  # positions count on through the row
+        longest = max(longest, layout.shape.source, layout.shape.target)
     if config.model.positions == "learned" and longest > config.model.max_positions:
-        raise Refused(f"model.max_positions={config.model.max_positions}: the longest example has {longest} tokens")
+        raise Refused(
+            f"model.max_positions={config.model.max_positions}: the longest example or row has {longest} positions"
+        )
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -124,8 +136,7 @@ def run_cell(config: Config, seed: int, parallel: str, checkpoints: Path, audits
     iterator = batches(setting.task.train, setting.plan, setting.noise)
     with Checkpoints(checkpoints) as kept, _Bar(label, len(setting.plan)) as bar:
         every = config.training.checkpoint_every
-        plan = setting.plan.fingerprint
-        state, progress = loop.train(state, iterator, step, kept, every, bar.show, plan)
+        state, progress = loop.train(state, iterator, step, kept, every, bar.show, setting.fingerprint)
     laid_out = setting.plan.report()
     return {
         "real_tokens_per_second": progress.tokens_per_second,

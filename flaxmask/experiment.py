@@ -41,6 +41,10 @@ class Config:
 
     def __post_init__(self):
         task, _, _ = self.data.known
+        if self.data.packer == "concatenate" and task not in ("lm", "mlm"):
+            raise Refused(
+                f"data.packer=concatenate cuts examples, which is for language models: {task} needs them whole"
+            )
         if self.model.share_embeddings and not (task == "text_to_text" and self.data.share_vocabulary):
             raise Refused(f"model.share_embeddings: {task} has two vocabularies; text_to_text may have one")
 

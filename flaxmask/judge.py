@@ -20,6 +20,7 @@ from flaxmask.decoding.greedy import greedy
 from flaxmask.evaluation.error_rates import sequence_error_rate, symbol_error_rate
 from flaxmask.models.audited import Audited, Model
 from flaxmask.models.transformer import Transformer
+from flaxmask.names import Refused
 from flaxmask.reporting import results
 from flaxmask.tokens import Array, Batch, Tokens
 from flaxmask.training.loss import cross_entropy
@@ -58,6 +59,21 @@ def evaluate(task: Task, model: Model, params: Any, name: TaskName) -> dict[str,
     return found
 
 
+def check_labels(task: Task):
+    """Refuse, before anything is trained, an evaluation split of which no label counts."""
+    examples = task.evaluation
+    read = examples.source if examples.target is None else examples.target
+    if examples.weights is not None:
+        counted = examples.weights.values
+    elif task.noise is not None and read is not None:
+        owner = np.repeat(np.arange(len(read)), read.lengths)
+        _, counted = task.noise(read.values, 0, owner, np.arange(len(owner)) - read.offsets[owner])
+    else:
+        counted = examples.labels.values
+    if not np.any(counted):
+        raise Refused(f"none of the {len(counted)} labels of the evaluation split counts: give more of it to judge by")
+
+
 def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: Path) -> dict[str, float]:
     """Every edge of the model in the row's own layout, its scores as trained and flat, and how far answers drift.
 
@@ -72,7 +88,8 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
     # Few examples in the layout of the row; what a mask forgets shows itself in a small batch.
     by_length = np.argsort(np.maximum(examples.lengths.sum(axis=1), SHORT), kind="stable")
     chosen = np.sort(by_length[:AUDITED])
-    data = dataclasses.replace(data, batch_examples=len(chosen), batch_tokens=None, shapes=1, pack_pool=None)
+    own = {"batch_examples": len(chosen), "batch_tokens": None, "shapes": 1, "pack_pool": None, "pack_length": None}
+    data = dataclasses.replace(data, **own, packer="lpfhp" if data.packer == "nnlshp" else data.packer)
     [placement, *_] = make_layout(data, examples.lengths[chosen]).place(chosen, examples.lengths)
     trained = Audited(model, params, build_batch(examples, placement))
     report, flat = trained.check(), trained.flat().check()

@@ -33,6 +33,8 @@ def pack_lengths(config: PackingConfig, data: DataConfig, load: Callable[[DataCo
         counts = length_histograms()[_HISTOGRAMS[name]]
         lengths = None
         capacity = config.capacity or len(counts)
+    if capacity < len(counts):
+        raise Refused(f"packing.capacity={capacity}: the longest sequence takes {len(counts)} slots")
     tokens, sequences = int(counts @ np.arange(1, len(counts) + 1)), int(counts.sum())
     start = time.perf_counter()
     if config.packer in ("spfhp", "lpfhp", "nnlshp"):

@@ -35,6 +35,9 @@ CATALOGUE: dict[str, tuple[TaskName, str, str]] = {
 }
 """For the data sets that are known by name: their task, and the features of its source and target."""
 
+NO_ANSWERS = ("glue/sst2", "squad")
+"""Data sets whose test split is without answers, or not published."""
+
 PLAIN_KEYS = {".tsv": ("1", "2"), ".txt": ("text", ""), ".jsonl": ("source", "target")}
 """For plain files by their ending: the keys of source and target."""
 
@@ -79,7 +82,7 @@ class DataConfig:
     shapes: int = 8
     """The most shapes that dynamic and bucketed batches take: each is compiled once."""
     pack_length: int | None = None
-    """Slots of a packed row on its longer side; None takes twice the static length."""
+    """Slots of a packed row on its longer side, rounded up to a multiple of 8; None takes twice the static length."""
     packer: PackerName = "best_fit"
     """How examples share rows. best_fit, first_fit: the longest first. online_…: as they come, with `pack_buffer`
     rows open. spfhp, lpfhp, nnlshp: by the histogram of lengths (Krell et al. 2021). concatenate: end to end, cut
@@ -97,15 +100,18 @@ class DataConfig:
     """Updates' worth of examples within which bucketed batches are sorted by length."""
     train_examples: int | None = None
     """The first so many examples of the training split; None takes all."""
-    evaluation_split: Literal["validation", "test"] = "test"
+    evaluation_split: Literal["validation", "test"] | None = None
+    """None takes test, or validation where what is published as a test has no answers."""
     evaluation_examples: int | None = None
-    """The first so many distinct sources of the evaluation split; None takes all."""
+    """The first so many records of the evaluation split, of g2p the first so many words; None takes all."""
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type in (int, int | None) and value is not None and value < 1:
                 raise ValueError(f"{field.name}: expected at least 1, got {value}")
+        if self.vocabulary_size < 5:
+            raise ValueError(f"vocabulary_size: expected at least 5, the marks are 4, got {self.vocabulary_size}")
         if self.length == 1:
             raise ValueError("length: expected at least 2, a token and its end mark, got 1")
         if not 0.0 < self.mask_rate < 1.0:
@@ -113,6 +119,11 @@ class DataConfig:
         if self.layout == "dynamic" or (self.sort == "random" and self.batch_tokens is None):
             return
         raise Refused(f"data.sort and data.batch_tokens are for the layout dynamic, not for {self.layout}")
+
+    @property
+    def judged_by(self) -> str:
+        """The evaluation split."""
+        return self.evaluation_split or ("validation" if not self.path and self.name in NO_ANSWERS else "test")
 
     @property
     def known(self) -> tuple[TaskName, str, str]:
@@ -155,4 +166,10 @@ class PackingConfig:
     capacity: int | None = None
     """Slots of a row; None takes the longest of the histogram, or the static length of the data set."""
     examples: int | None = None
-    """The first so many training examples of a data set; None takes all."""
+    """The first so many training records of a data set that is named; None takes all."""
+
+    def __post_init__(self):
+        for name in ("depth", "capacity", "examples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -84,6 +85,16 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all ids, weights and flags."""
+        digest = hashlib.sha256()
+        for name in Row._fields[:5]:
+            part = getattr(self, name)
+            digest.update(b"none" if part is None else np.ascontiguousarray(part.values).data)
+            digest.update(b"none" if part is None else part.offsets.data)
+        return digest.hexdigest()
 
     @property
     def lengths(self) -> np.ndarray:

@@ -79,7 +79,7 @@ class Plan:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A hash of everything that decides the order: two plans with the same one are the same plan."""
+        """A hash of all that decides which example comes when: two plans with the same one are the same plan."""
         said = repr((self.layout, self.seed, self.epochs)).encode()
         return hashlib.sha256(said + np.ascontiguousarray(self.lengths).tobytes()).hexdigest()
 
@@ -97,18 +97,25 @@ def batches(
     Raises:
       Refused: the rows of a batch cannot be shared evenly; the message names both numbers.
     """
-    uneven = next((shape for shape in plan.report().shapes if shape.rows % hosts), None)
-    if uneven is not None:
-        raise Refused(f"{hosts} hosts cannot share the {uneven.rows} rows of a batch: plan for a multiple of {hosts}")
+    for placement in plan.epoch(0):
+        share(placement, host, hosts)
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
     build = lambda placement: build_batch(examples, share(placement, host, hosts), noise)
     return iter(grain.MapDataset.source(plan).map(build).to_iter_dataset(options))
 
 
 def share(placement: Placement, host: int, hosts: int) -> Placement:
-    """One host's rows of a batch."""
+    """One host's rows of a batch.
+
+    Raises:
+      Refused: the rows cannot be shared evenly; the message names both numbers.
+    """
     if hosts == 1:
         return placement
+    if placement.shape.rows % hosts:
+        raise Refused(
+            f"{hosts} hosts cannot share the {placement.shape.rows} rows of a batch: plan for a multiple of {hosts}"
+        )
     rows = placement.shape.rows // hosts
     mine = np.arange(host * rows, min((host + 1) * rows, placement.pieces.count))
     return placement._replace(

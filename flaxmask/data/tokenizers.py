@@ -1,6 +1,6 @@
 """Pieces of text: sentencepiece's BPE and unigram models, trained in memory and kept by the hash of what made them."""
 
-import functools
+import contextlib
 import hashlib
 import io
 import itertools
@@ -85,22 +85,24 @@ def train_pieces(texts: Iterable[str], kind: Literal["bpe", "unigram"], size: in
         raise Refused("there is no text to learn a vocabulary from")
     digest = hashlib.sha256(f"{kind} {size} {sentencepiece.__version__}\n".encode())
     for text in texts:
-        digest.update(text.encode() + b"\n")
-    return SentencePieces(_kept(f"{digest.hexdigest()}.model", functools.partial(_train, texts, kind, size)))
+        encoded = text.encode()
+        digest.update(b"%d " % len(encoded) + encoded)
+    path = cache() / f"{digest.hexdigest()}.model"
+    try:
+        return SentencePieces(path.read_bytes())
+    except (OSError, RuntimeError):  # there is none, or a damaged one
+        pieces = SentencePieces(_train(texts, kind, size))
+    with contextlib.suppress(OSError):  # where nothing can be kept it is learnt again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.{os.getpid()}")
+        beside.write_bytes(pieces.model)
+        beside.replace(path)  # there whole or not at all, whoever else learns it now
+    return pieces
 
 
-def _kept(name: str, make) -> bytes:
-    """The bytes kept under a name, made where there are none."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "flaxmask" / "tokenizers"
-    path = cache / name
-    if path.exists():
-        return path.read_bytes()
-    model = make()
-    cache.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{name}.{os.getpid()}")
-    beside.write_bytes(model)
-    beside.replace(path)  # there whole or not at all, whoever else learns it now
-    return model
+def cache() -> Path:
+    """Where trained pieces are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaxmask" / "tokenizers"
 
 
 def _train(texts: list[str], kind: str, size: int) -> bytes:
@@ -115,6 +117,7 @@ def _train(texts: list[str], kind: str, size: int) -> bytes:
             remove_extra_whitespaces=False,
             add_dummy_prefix=False,
             byte_fallback=True,
+            required_chars=_SPACE,  # else a text with few spaces has no piece for one
             hard_vocab_limit=kind == "bpe",
             pad_id=PAD,
             bos_id=BOS,

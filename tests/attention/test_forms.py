@@ -1,11 +1,16 @@
 """What each form of applying a mask does to visible keys, to hidden ones, and to a query that sees nothing."""
 
+import dataclasses
+import typing
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from flaxmask import Tokens, attention, masks
 from flaxmask.attention import forms
+from flaxmask.models.config import TransformerConfig
+from tests import toy
 
 RNG = np.random.default_rng(0)
 QUERY, KEY, VALUE = (RNG.normal(size=(2, 5, 2, 4)).astype(np.float32) for _ in range(3))
@@ -72,3 +77,22 @@ def test_sixteen_bits(form):
     """−1e9 is −∞ in float16, and the least number is finite; visible rows stay finite in every form."""
     for dtype in (jnp.bfloat16, jnp.float16):
         assert np.isfinite(run(form, dtype=dtype)[REAL]).all()
+
+
+def test_every_form_can_be_chosen():
+    choices = typing.get_type_hints(TransformerConfig)["mask_form"]
+    [names] = [typing.get_args(part) for part in typing.get_args(choices) if typing.get_args(part)]
+    assert set(names) == set(forms.FORMS)
+    with pytest.raises(ValueError, match="mask_form=none is an implementation of its own"):
+        TransformerConfig(mask_form="none", attention="xla")
+
+
+def test_a_model_applies_its_form():
+    batch = toy.batches(toy.examples(8), "static", 8)[0]
+    out = {
+        form: np.asarray(toy.model(dataclasses.replace(toy.CONFIG, mask_form=form)).apply(toy.params(), batch))
+        for form in (None, "renormalised", "none")
+    }
+    real = np.asarray(batch.target.real)
+    np.testing.assert_allclose(out["renormalised"][real][:, 1:], out[None][real][:, 1:], atol=1e-5)
+    assert np.abs(out["none"][real][:, 1:] - out[None][real][:, 1:]).max() > 1e-3

@@ -165,6 +165,94 @@ def test_batches_are_built_beside_the_main_thread(monkeypatch):
     assert threads
 
 
+def test_hosts_that_cannot_share_a_later_epoch_are_refused_too():
+    """Packed rows are few more or fewer in every epoch; none is left out where they stop being a multiple."""
+    data = toy.examples(60)
+    layout = make_layout(DataConfig(layout="packed", batch_examples=20), data.lengths)
+    plans = [Plan(layout, data.lengths, seed, 4) for seed in range(60)]
+    odd = lambda plan, epoch: any(placement.shape.rows % 2 for placement in plan.epoch(epoch))
+    plan = next(plan for plan in plans if not odd(plan, 0) and any(odd(plan, epoch) for epoch in (1, 2, 3)))
+    stream = batches(data, plan, host=1, hosts=2)
+    with pytest.raises(Refused, match=r"2 hosts cannot share the \d+ rows of a batch"):
+        list(stream)
+
+
+def test_each_epoch_s_noise_is_its_own():
+    """Through the plan and the loader: the examples are the same, what is asked for is not."""
+    data = texts(60)
+    plan = plan_of("static", data)
+    stream = list(batches(data, plan, MaskedTokens(60, 0.3)))
+    asked = []
+    for epoch in (stream[: len(plan.epoch(0))], stream[len(plan.epoch(0)) :]):
+        marked = [np.stack([b.examples, b.source.positions], -1)[b.weights > 0] for b in epoch]
+        asked.append({tuple(pair) for pair in np.concatenate(marked).tolist()})
+    assert len(asked[0]) > 50
+    assert 0.2 < len(asked[0] & asked[1]) / len(asked[0]) < 0.4, "0.3 where the two are independent"
+
+
+def test_positions_run_on_through_a_row_where_they_do_not_restart():
+    data = toy.examples(60)
+    for batch in batches(data, plan_of("packed, positions run on", data)):
+        for tokens in (batch.source, batch.target):
+            assert tokens.layout == "any"
+            assert (tokens.segments.max(axis=1) > 1).any()
+            assert (tokens.positions == np.arange(tokens.shape[1])).all()
+
+
+def test_a_packer_s_settings_reach_it():
+    data = toy.examples(200)
+    most = lambda name, **more: max(
+        np.bincount(p.pieces.rows).max()
+        for p in make_layout(dataclasses.replace(config(name), **more), data.lengths).place(
+            np.arange(200), data.lengths
+        )
+    )
+    assert most("packed") > 3
+    assert most("packed", pack_depth=2) == most("packed, online", pack_depth=2) == 2
+    layouts = [make_layout(dataclasses.replace(config("packed, online"), pack_buffer=n), data.lengths) for n in (1, 50)]
+    tight, wide = (sum(p.pieces.count for p in layout.place(np.arange(200), data.lengths)) for layout in layouts)
+    assert tight > wide
+
+
+def test_batches_of_like_rows_come_in_random_order():
+    data = toy.examples(400)
+    for name in ("bucketed", "packed, pooled, depth 2"):
+        plan = plan_of(name, data)
+        held = [plan.lengths[p.pieces.examples].sum() / p.pieces.count for p in plan.epoch(0)][:-3]
+        falling = np.abs(np.corrcoef(held, np.arange(len(held)))[0, 1])
+        assert falling < 0.5, "packers leave the fullest rows first, buckets the shortest"
+        again = [p.pieces.examples.tolist() for p in plan_of(name, data).epoch(0)]
+        assert again == [p.pieces.examples.tolist() for p in plan.epoch(0)]
+
+
+def test_bucketed_sorts_within_its_window_only():
+    data = toy.examples(400)
+    layout = make_layout(dataclasses.replace(config("bucketed"), window=2, shapes=1), data.lengths)
+    first = layout.place(np.arange(400), data.lengths)[:2]
+    assert max(p.pieces.examples.max() for p in first) < 2 * 16, "the first batches hold the first examples"
+
+
+def test_the_second_side_decides_where_the_first_is_equal():
+    data = toy.examples(400)
+    batch = DataConfig(layout="dynamic", batch_examples=16, sort="source_target")
+    placements = make_layout(batch, data.lengths).place(np.arange(400), data.lengths)
+    ends = sorted(data.lengths[p.pieces.examples][[0, -1]].tolist() for p in placements)
+    assert [pair for batch in ends for pair in batch] == sorted(pair for batch in ends for pair in batch)
+
+
+def test_many_lengths_cost_little():
+    lengths = np.random.default_rng(0).integers(1, 2000, (200_000, 2))
+    start = time.process_time()
+    layout = make_layout(DataConfig(layout="bucketed"), lengths)
+    assert time.process_time() - start < 3.0
+    assert len(layout.shapes) == 8
+
+
+def test_least_squares_asks_for_a_pool():
+    with pytest.raises(Refused, match=r"nnlshp solves for all examples at once: .*data\.pack_pool"):
+        make_layout(DataConfig(packer="nnlshp"), toy.examples(9).lengths)
+
+
 def test_a_plan_s_fingerprint_tells_what_decides_the_order():
     data, other = toy.examples(60), toy.examples(60, seed=1)
     prints = [

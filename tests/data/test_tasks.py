@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ from flaxmask.data.batches import build_batch
 from flaxmask.data.config import CATALOGUE, DataConfig
 from flaxmask.data.layouts import make_layout
 from flaxmask.data.tasks import load_task
+from flaxmask.data.tasks.task import Reader
 from flaxmask.data.tasks.text_to_text import prefix_row
 from flaxmask.data.vocabulary import BOS, EOS, PAD
 from flaxmask.names import Refused
@@ -180,6 +182,43 @@ def test_unknown_words_are_counted(tmp_path):
     assert task.counts["unknown_tokens"] == 2
 
 
+def test_each_split_is_read_from_its_file_and_no_more_of_it_than_asked(tmp_path):
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"{split}.txt").write_text("".join(f"{split} {i}\n" for i in range(9)))
+    base = DataConfig(path=str(tmp_path / "{split}.txt"), task="lm", tokenizer="words")
+    first = lambda examples, task: task.target_vocabulary.decode(examples.labels[0].tolist())
+    task = load_task(base)
+    assert first(task.train, task) == "train 0"
+    assert task.counts["unknown_tokens"] == 9, "test is unknown to train"
+    few = load_task(dataclasses.replace(base, train_examples=3, evaluation_examples=2, evaluation_split="validation"))
+    assert (len(few.train), len(few.evaluation)) == (3, 2)
+    assert few.evaluation.labels[0].tolist()[1] == few.target_vocabulary.encode("0")[0]
+    assert "validation" in str(few.skipped) or not few.skipped
+    reader = Reader(dataclasses.replace(base, evaluation_split="validation"))
+    assert next(reader.records(reader.config.judged_by))[0] == "validation 0"
+
+
+def test_what_has_no_answers_is_judged_by_the_validation_split():
+    assert DataConfig(name="squad").judged_by == "validation"
+    assert DataConfig(name="squad", evaluation_split="test").judged_by == "test"
+    assert DataConfig().judged_by == "test"
+    assert DataConfig(name="squad", path="x.txt").judged_by == "test"
+
+
+def test_numbers_and_names_of_one_label_are_one_class(tmp_path):
+    lines = ['{"source": "a", "target": 1}', '{"source": "b", "target": "1"}', '{"source": "c", "target": 0}']
+    task = load_task(plain(tmp_path, "{split}.jsonl", lines, task="classification"))
+    assert task.target_vocabulary.symbols == ("0", "1")
+    assert task.references == [["1"], ["1"], ["0"]]
+
+
+def test_the_first_answer_with_text_is_the_target(tmp_path):
+    lines = ['{"source": "a", "target": ["", "b"]}', '{"source": "a", "target": ["", " "]}']
+    task = load_task(plain(tmp_path, "{split}.jsonl", lines, task="text_to_text"))
+    assert task.target_vocabulary.decode(task.train.labels[0].tolist()) == "b"
+    assert task.skipped["train: nothing in target"] == 1
+
+
 BAD = {
     "invalid UTF-8": ("{split}.txt", ["good", b"\xff\xfe"], {"task": "lm"}, r"train\.txt.*line 2"),
     "NUL": ("{split}.txt", ["good", "a\0b"], {"task": "lm"}, r"train\.txt.*line 2"),
@@ -220,6 +259,30 @@ BAD = {
         ['{"source": "a", "target": {"x": 1}}'],
         {"task": "classification"},
         r"train\.jsonl, line 1: expected a label, got",
+    ),
+    "no label at all": (
+        "{split}.jsonl",
+        ['{"source": "a", "target": null}'],
+        {"task": "classification"},
+        r"train\.jsonl, line 1: expected a label, got None",
+    ),
+    "nested tags": (
+        "{split}.jsonl",
+        ['{"tokens": ["a"], "tags": [["O"]]}'],
+        {"task": "tagging", "source": "tokens", "target": "tags"},
+        r"train\.jsonl, line 1: expected a label, got \['O'\]",
+    ),
+    "a number for a word": (
+        "{split}.jsonl",
+        ['{"source": 3, "target": "P"}'],
+        {"task": "g2p"},
+        r"test\.jsonl, line 1: expected text, got 3",
+    ),
+    "a key of two lines": (
+        "{split}.jsonl",
+        ['{"source\\n2": "a", "target": "b"}'],
+        {"task": "text_to_text"},
+        r"train\.jsonl, line 1: no feature is called 'source'",
     ),
     "nothing but empty texts": ("{split}.tsv", ["\tx", " \ty"], {"task": "text_to_text"}, "no example in it"),
 }

@@ -1,4 +1,5 @@
 import pytest
+import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,6 +75,41 @@ def test_pieces_are_learnt_once(tmp_path, monkeypatch):
     assert kept.read_bytes() == first.model
     monkeypatch.setattr("flaxmask.data.tokenizers._train", lambda *_: pytest.fail("learnt again"))
     assert train_pieces(iter(TEXTS), "bpe", 320).model == first.model
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_texts_with_few_spaces_come_back(kind):
+    """Where spaces are too few to be learnt they must still be told from the sign that stands for them."""
+    for texts in (["ab" * 1000], ["天地玄黄宇宙洪荒" * 300 + " x"]):
+        pieces = train_pieces(texts, kind, 300)
+        for text in [*texts, "a b", " ", "▁ a"]:
+            assert pieces.decode(pieces.encode(text)) == text
+
+
+def test_a_damaged_or_missing_cache_costs_time_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = train_pieces(TEXTS, "bpe", 320).model
+    [kept] = (tmp_path / "flaxmask" / "tokenizers").iterdir()
+    kept.write_bytes(b"damaged")
+    assert train_pieces(TEXTS, "bpe", 320).model == first == kept.read_bytes()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert train_pieces(TEXTS, "bpe", 320).model == first
+
+
+def test_lines_are_told_from_one_text_with_a_line_feed(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    train_pieces(["red\ngreen"] * 5, "bpe", 290)
+    train_pieces(["red", "green"] * 5, "bpe", 290)
+    assert len(list((tmp_path / "flaxmask" / "tokenizers").iterdir())) == 2
+
+
+def test_both_kinds_are_what_they_are_called():
+    kinds = {kind: train_pieces(TEXTS, kind, 320) for kind in ("bpe", "unigram")}
+    model = lambda kind: sentencepiece.SentencePieceProcessor(model_proto=kinds[kind].model)
+    whole = {kind: [float(model(kind).get_score(i)).is_integer() for i in range(260, 290)] for kind in kinds}
+    assert all(whole["bpe"]), "BPE numbers its merges"
+    assert not all(whole["unigram"]), "unigram has log probabilities"
 
 
 def test_other_text_or_settings_learn_other_pieces(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from flaxmask.data.layouts.placement import Layout, Placement, Shape
 from flaxmask.data.layouts.shapes import choose_shapes, round_up, smallest_fit
 from flaxmask.names import Refused
 
-__all__ = ["Layout", "Placement", "Shape", "by_histogram", "longest_sides", "make_layout", "pack", "round_up"]
+__all__ = ["Layout", "Packed", "Placement", "Shape", "by_histogram", "longest_sides", "make_layout", "pack", "round_up"]
 
 
 def make_layout(config: DataConfig, lengths: np.ndarray, devices: int = 1) -> Layout:
@@ -84,6 +84,8 @@ def _make_bucketed(config: DataConfig, lengths: np.ndarray, devices: int) -> Buc
 def _make_packed(config: DataConfig, lengths: np.ndarray, static: tuple[int, int], devices: int) -> Packed:
     """Rows whose sides stand in the ratio of the mean lengths, so that both fill up together."""
     mean = lengths.mean(axis=0)
+    if config.packer == "nnlshp" and config.pack_pool is None:
+        raise Refused("data.packer=nnlshp solves for all examples at once: say how many with data.pack_pool")
     length = config.pack_length or 2 * max(static)
     if length < max(static) and config.packer != "concatenate":
         raise Refused(f"data.pack_length={length}: the longest example takes {max(static)} slots")

@@ -16,8 +16,12 @@ def choose_shapes(lengths: np.ndarray, most: int) -> list[tuple[int, int]]:
 
     The largest holds every example. Sides are taken from at most 48 quantiles, so the search stays small.
     """
-    cells, counts = np.unique(lengths, axis=0, return_counts=True)
     sides = [np.unique(np.quantile(side, np.linspace(0, 1, 48), method="higher")) for side in lengths.T]
+    # A length counts as the first quantile that holds it, so the search does not grow with the data.
+    held = np.stack(
+        [side[np.searchsorted(side, column)] for side, column in zip(sides, lengths.T, strict=True)], axis=1
+    )
+    cells, counts = np.unique(held, axis=0, return_counts=True)
     candidates = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
     holds = np.all(cells[:, None] <= candidates[None], axis=-1)
     slots = candidates.sum(axis=1)

@@ -3,6 +3,7 @@
 import collections
 import gzip
 import json
+import os
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ def open_plain(path: str, split: str) -> Split:
     shared = "{split}" not in path
     if shared and split not in _SPLITS:
         raise Refused(f"{path} has no split {split!r}; {nearest(split, _SPLITS)}; or name one file a split: {{split}}")
-    file = Path(path.replace("{split}", split)).expanduser()
+    file = Path(os.path.expanduser(path.replace("{split}", split)))
     kind = _kind(file)
     state = _state(file)
     with _opened(file) as text:
@@ -62,7 +63,9 @@ def open_plain(path: str, split: str) -> Split:
             lines = sum(1 for offset, _ in _lines(text, file) if offset <= offsets[record])
         return f"{file}, line {lines}"
 
-    return Split(f"{path}:{split}", len(offsets), fetch, skipped=skipped, place=place)
+    # Blank lines of a file that is split by its lines fall to no split: they are counted once, with the first.
+    counted = skipped if split == _SPLITS[0] or not shared else {}
+    return Split(f"{path}:{split}", len(offsets), fetch, skipped=counted, place=place)
 
 
 def _scan(text: BinaryIO, file: Path, kind: str, wanted: str | None) -> tuple[array, int, dict[str, int]]:

@@ -21,11 +21,12 @@ def grapheme_to_phoneme(config: DataConfig) -> Task:
     letters, phonemes = Vocabulary(LETTERS), Vocabulary(ARPABET, " ")
     encode = lambda word, pronunciation: (letters.encode(word), phonemes.encode(pronunciation))
     pairs = lambda split, most=None: (
-        (word.lower(), pronunciation.translate(_WITHOUT_STRESS)) for word, pronunciation in reader.records(split, most)
+        (reader.text(word).lower(), reader.text(pronunciation).translate(_WITHOUT_STRESS))
+        for word, pronunciation in reader.records(split, most)
     )
 
     pronunciations: dict[str, list[str]] = {}
-    for word, pronunciation in pairs(config.evaluation_split):
+    for word, pronunciation in pairs(config.judged_by):
         pronunciations.setdefault(word, []).append(pronunciation)
     first = dict(itertools.islice(pronunciations.items(), config.evaluation_examples))
     sizes = len(letters), len(phonemes)

@@ -120,7 +120,7 @@ class Reader:
 
     def text(self, value: Any) -> str:
         """A feature as a text; of several the first."""
-        value = value[0] if isinstance(value, list) and value else value
+        value = next((text for text in value if not _is_empty(text)), "") if isinstance(value, list) else value
         if not isinstance(value, str):
             raise Refused(f"{self.here()}: expected text, got {value!r}; see data.source and data.target")
         return value
@@ -154,6 +154,9 @@ class Reader:
 
 
 def _is_empty(value: Any) -> bool:
+    """Whether there is nothing to read; a list of which all is empty is."""
+    if isinstance(value, list):
+        return all(map(_is_empty, value))
     return (
         value is not None
         and not isinstance(value, int | float)
@@ -196,9 +199,7 @@ def make_task(
     references: list[list[str]] = []
     return Task(
         train=Examples.of_rows(rows("train", config.train_examples, []), (source, target)),
-        evaluation=Examples.of_rows(
-            rows(config.evaluation_split, config.evaluation_examples, references), (source, target)
-        ),
+        evaluation=Examples.of_rows(rows(config.judged_by, config.evaluation_examples, references), (source, target)),
         references=references,
         source_vocabulary=vocabularies[0],
         target_vocabulary=vocabularies[1],

@@ -6,8 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flaxmask.data import layouts, packing
+from flaxmask.data.config import DataConfig, PackingConfig
 from flaxmask.data.layouts import by_histogram
+from flaxmask.data.tasks import load_task
 from flaxmask.names import Refused
+from flaxmask.plans import pack_lengths
 
 ONE_SIDED = ("best_fit", "first_fit", "online_best_fit", "online_first_fit", "spfhp", "lpfhp", "nnlshp")
 lists = st.lists(st.integers(1, 12), min_size=1, max_size=60)
@@ -213,3 +216,20 @@ def test_refusals_are_one_line():
     with pytest.raises(Refused) as error:
         pack(np.arange(1), np.array([[3, 3]]), (12, 12), "concatenate")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["depth", "capacity", "examples"])
+def test_a_packing_of_nothing_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name}: expected at least 1, got 0"):
+        PackingConfig(**{name: 0})
+
+
+def test_a_row_too_short_is_refused_and_the_limit_is_what_no_packer_passes(monkeypatch):
+    monkeypatch.setattr("flaxmask.plans.length_histograms", lambda: {"squad_1_1_384": np.array([0, 3, 1])})
+    with pytest.raises(Refused, match=r"packing\.capacity=2: the longest sequence takes 3 slots"):
+        pack_lengths(PackingConfig("squad", capacity=2), DataConfig(), load_task)
+    found = pack_lengths(PackingConfig("squad", capacity=5), DataConfig(), load_task)
+    assert found["packing_rows"] == 2
+    assert found["packing_factor"] == 2.0
+    assert found["packing_limit"] == pytest.approx(4 * 5 / 9), "9 tokens fill 1.8 rows of 5"
+    assert found["packing_efficiency"] == pytest.approx(90.0)
