@@ -109,7 +109,8 @@ EXPERIMENT = Experiment(
     published_by="Krell et al. 2021 (arXiv 2107.02027), Table 1 and README; further digits recomputed",
     expected={
         "smoke": "under 2 minutes on two cores; the published figures of Table 1, and nothing is learnt",
-        "quick": "",
+        "quick": "about 6 minutes on two cores; accuracy 21.1, 21.0, 18.3, 14.3, 14.0 % in the rows' order, and leaks "
+        "without the block mask alone",
         "paper": "40 epochs of WikiText-2 at 6 layers of width 512, rows of 512: an accelerator's work; not run yet",
     },
 )

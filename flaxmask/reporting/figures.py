@@ -19,8 +19,12 @@ def bars(rows: Sequence[str], results: Sequence[dict[str, Any]], names: Sequence
     """One panel a metric, one bar a row, a line for the deviation where there are several seeds."""
     has = lambda line, row: line["row"] == row and all(name in line["metrics"] for name in names)
     rows = [row for row in rows if any(has(line, row) for line in results)]
+    many = len(rows) > len(_COLOURS)  # then names tell the rows apart, and colours would say nothing
     with matplotlib.rc_context({"hatch.linewidth": 0.5, "font.size": 9}):
-        figure = Figure(figsize=(3.4 * len(names), 0.5 * len(rows) + 1.2), layout="constrained")
+        names_width = 0.07 * max(map(len, rows))
+        figure = Figure(
+            figsize=(names_width + 2.6 * len(names), (0.25 if many else 0.5) * len(rows) + 1.2), layout="constrained"
+        )
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             metric = METRICS[name]
             values = [[line["metrics"][name] * metric.scale for line in results if has(line, row)] for row in rows]
@@ -30,14 +34,15 @@ def bars(rows: Sequence[str], results: Sequence[dict[str, Any]], names: Sequence
                 rows,
                 means,
                 xerr=spread if any(spread) else None,
-                color=[_COLOURS[i % len(_COLOURS)] for i in range(len(rows))],
+                color=_COLOURS[0] if many else _COLOURS[: len(rows)],
                 edgecolor="black",
                 linewidth=0.6,
             )
-            for i, bar in enumerate(drawn):
-                bar.set_hatch(_HATCHES[i % len(_HATCHES)])
+            for bar, hatch in zip(drawn, () if many else _HATCHES, strict=False):
+                bar.set_hatch(hatch)
+            axes.margins(y=0.02)
             axes.bar_label(drawn, [f"{mean:,.{metric.digits}f}" for mean in means], padding=3)
-            axes.set_xlim(0, 1.25 * max(*means, 1e-9))
+            axes.set_xlim(0, 1.35 * max(*means, 1e-9))
             axes.invert_yaxis()
             arrow = {"high": " → better", "low": " ← better", "neither": ""}[metric.better]
             axes.set_xlabel(f"{metric.label} ({metric.unit}){arrow}" if metric.unit else metric.label + arrow)

@@ -49,11 +49,12 @@ def write(directory: Path) -> list[Table]:
     results.write_whole(directory / "table.tex", "\n".join(table.latex() for table in tables))
     results.write_whole(directory / "table.csv", make_csv(settings, lines))
     pictures = []
-    for part in settings["parts"]:
+    for number, part in enumerate(settings["parts"], start=1):
         own = [line for line in lines if line["row"] in part["rows"]]
         shown = [name for name in FIGURES if name in part["columns"] and any(name in line["metrics"] for line in own)]
         if shown:
-            pictures.append(directory / "figures" / f"{'_and_'.join(shown)}.png")
+            which = f"table_{number}_" if len(tables) > 1 else ""
+            pictures.append(directory / "figures" / f"{which}{'_and_'.join(shown)}.png")
             figures.save(figures.bars(part["rows"], own, shown), pictures[-1])
     results.write_whole(directory / "report.html", _page(tables, settings, lines, pictures))
     return tables

@@ -178,7 +178,10 @@ def _notes(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[
     commits = [f"commit {of['git'][:12] or 'unknown'}{' with changes' if of['dirty'] else ''}" for of in origins]
     counts = ("truncated_examples", "skipped_examples", "unknown_tokens")
     left_out = [
-        f"{row}: " + ", ".join(f"{METRICS[name].label} {metrics[name]:,.0f} {METRICS[name].unit}" for name in counts)
+        f"{row}: "
+        + ", ".join(
+            f"{metrics[name]:,.0f} {METRICS[name].unit} {METRICS[name].label}" for name in counts if metrics.get(name)
+        )
         for row, metrics in {line["row"]: line["metrics"] for line in results}.items()
         if any(metrics.get(name) for name in counts)
     ]

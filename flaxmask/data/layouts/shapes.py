@@ -11,6 +11,10 @@ def round_up(number: float, multiple: int) -> int:
     return math.ceil(number / multiple) * multiple
 
 
+WORTH = 0.01
+"""Share of all slots that one more shape must save: below it, compiling the shape costs more."""
+
+
 def choose_shapes(lengths: np.ndarray, most: int) -> list[tuple[int, int]]:
     """At most `most` pairs of source and target lengths, greedily: each next one saves the most slots.
 
@@ -30,7 +34,7 @@ def choose_shapes(lengths: np.ndarray, most: int) -> list[tuple[int, int]]:
     while len(chosen) < most:
         total = (counts[:, None] * np.where(holds, np.minimum(cost[:, None], slots), cost[:, None])).sum(axis=0)
         best = int(total.argmin())
-        if total[best] >= (counts * cost).sum():
+        if total[best] > (1.0 - WORTH) * (counts * cost).sum():
             break
         chosen.append(best)
         cost = np.where(holds[:, best], np.minimum(cost, slots[best]), cost)
