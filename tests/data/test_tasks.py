@@ -362,6 +362,7 @@ def test_g2p_has_all_pronunciations_as_references_and_no_stress():
         assert task.target_vocabulary.decode(task.evaluation.labels[i].tolist()) == task.references[i][0]
 
 
+@pytest.mark.slow
 def test_lengths_of_cmudict():
     task = load_task(DataConfig())
     assert task.train.lengths.max(axis=0).tolist() == [29, 29]

@@ -54,7 +54,7 @@ def test_what_follows_the_end_mark_is_not_read(pieces):
     assert pieces.decode([*pieces.encode("red"), *pieces.encode("green")]) == "red"
 
 
-@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("kind", ["bpe", pytest.param("unigram", marks=pytest.mark.slow)])
 def test_corpora_come_back_line_by_line(kind):
     """100 % of the lines of Multi30k, Tatoeba and WNUT17, from pieces learnt on Multi30k's English alone."""
     splits = ("train", "validation", "test")

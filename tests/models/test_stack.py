@@ -65,7 +65,9 @@ def params(task: str):
     return jax.jit(model(task).init)(jax.random.PRNGKey(0), batches(task, "static")[0])
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", ["mlm", "prefix_lm", *(pytest.param(t, marks=pytest.mark.slow) for t in ("lm", "tagging"))]
+)
 def test_the_loss_and_its_gradients_are_the_same_in_every_layout(task):
     @jax.jit
     def sums(params, batch):
@@ -85,7 +87,7 @@ def test_the_loss_and_its_gradients_are_the_same_in_every_layout(task):
         assert jnp.abs(left - right).max() < 1e-5 * norm
 
 
-@pytest.mark.parametrize("layout", ["static", "packed"])
+@pytest.mark.parametrize("layout", [pytest.param("static", marks=pytest.mark.slow), "packed"])
 @pytest.mark.parametrize("task", TASKS)
 def test_it_reads_what_its_mask_declares(task, layout):
     batch = batches(task, layout)[0]
