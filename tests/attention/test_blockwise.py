@@ -98,6 +98,7 @@ def test_a_bias_that_is_not_of_a_block_is_left_to_others(rng):
             attention.dispatch.choose(call, "blockwise")
 
 
+@pytest.mark.slow
 def test_dropout_in_the_backward_pass_is_the_forward_s(rng):
     """A directional derivative by differences, which only the same draw can match."""
     (query, key, value), _ = inputs(rng, QUERIES, KEYS)

@@ -87,6 +87,7 @@ def test_every_form_can_be_chosen():
         TransformerConfig(mask_form="none", attention="xla")
 
 
+@pytest.mark.slow
 def test_a_model_applies_its_form():
     batch = toy.batches(toy.examples(8), "static", 8)[0]
     out = {

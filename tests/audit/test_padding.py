@@ -50,6 +50,7 @@ def audited(fn):
     return audit.padding(fn, SMALL, ALONE, PACKED, pad_rows)
 
 
+@pytest.mark.slow
 def test_the_loss_of_training_is_clean():
     assert PACKED.source.shape[0] < len(ALONE), "several examples share a row"
     assert not PACKED.target.real.all()
