@@ -50,6 +50,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--experiment", metavar="NAME", help="fill the table of this experiment")
     parser.add_argument("--scale", default="quick", help="smoke (seconds), quick (minutes; the default) or paper")
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1; the default is the scale's own number")
+    parser.add_argument("--row", action="append", metavar="ROW", help="fill this row now (may be repeated)")
     parser.add_argument("--workdir", type=Path, metavar="DIR", help="folder of the run; results/NAME by default")
     parser.add_argument("--parallel", default="jit", help="jit (the default) or pmap, over all local devices")
     parser.add_argument("--dry-run", action="store_true", help="parameters, memory, updates and time, without a run")
@@ -109,7 +110,11 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     configs = experiment.configs(options.scale, overrides)
     workdir = options.workdir or Path("results") / experiment.name
     seeds = options.seeds or experiment.seeds[options.scale]
-    table = experiments.Run(experiment, options.scale, seeds, workdir, configs, options.parallel)
+    for row in options.row or ():
+        if row not in configs:
+            raise Refused(f"--row {row}: {nearest(row, configs)}")
+    only = tuple(options.row or ())
+    table = experiments.Run(experiment, options.scale, seeds, workdir, configs, options.parallel, only)
     if options.dry_run:
         start_jax()
         return show_estimates(table)

@@ -60,7 +60,7 @@ EXPERIMENT = Experiment(
     scales={
         "smoke": Config(
             DataConfig(name="wikitext2", length=32, train_examples=300, evaluation_examples=60, vocabulary_size=1000),
-            TransformerConfig(d_model=32, d_ffn=64, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0),
+            model=TransformerConfig(d_model=32, d_ffn=64, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0),
             packing=PackingConfig(examples=300),
         ),
         "quick": Config(
@@ -73,12 +73,12 @@ EXPERIMENT = Experiment(
                 train_examples=4_000,
                 evaluation_examples=1_000,
             ),
-            _SMALL,
+            model=_SMALL,
             training=TrainingConfig(learning_rate=2e-3, schedule="cosine", label_smoothing=0.0),
         ),
         "paper": Config(
             DataConfig(name="wikitext2", length=128, pack_length=512, vocabulary_size=8000),
-            TransformerConfig(d_model=512, d_ffn=2048, heads=8, encoder_layers=6, decoder_layers=1, dropout=0.1),
+            model=TransformerConfig(d_model=512, d_ffn=2048, heads=8, encoder_layers=6, decoder_layers=1, dropout=0.1),
             training=TrainingConfig(epochs=40, learning_rate=1e-3, warmup_steps=1_000, label_smoothing=0.0),
         ),
     },

@@ -14,16 +14,16 @@ EXPERIMENT = Experiment(
     scales={
         "smoke": Config(
             DataConfig(length=24, train_examples=256, batch_examples=64, evaluation_examples=64, shapes=2),
-            TransformerConfig(d_model=32, d_ffn=64, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0),
+            model=TransformerConfig(d_model=32, d_ffn=64, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0),
         ),
         "quick": Config(
             DataConfig(length=32, train_examples=60_000, batch_examples=128, evaluation_examples=2_000),
-            _SMALL,
+            model=_SMALL,
             training=TrainingConfig(learning_rate=2e-3, schedule="cosine"),
         ),
         "paper": Config(
             DataConfig(),
-            TransformerConfig(d_model=256, d_ffn=1024, heads=4, encoder_layers=4, decoder_layers=4, dropout=0.2),
+            model=TransformerConfig(d_model=256, d_ffn=1024, heads=4, encoder_layers=4, decoder_layers=4, dropout=0.2),
             training=TrainingConfig(epochs=60, warmup_steps=4_000),
         ),
     },

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from flaxmask.models.stack import Stack
 from flaxmask.models.transformer import Transformer
 from flaxmask.names import Refused
 from flaxmask.plans import pack_lengths
+from flaxmask.reporting import results
 from flaxmask.tokens import Batch, Tokens
 from flaxmask.training import loop
 from flaxmask.training.checkpoint import Checkpoints
@@ -120,12 +122,15 @@ def _task_only(data: DataConfig) -> DataConfig:
     return DataConfig(**{name: getattr(data, name) for name in names})
 
 
-def run_cell(config: Config, seed: int, parallel: str, checkpoints: Path, audits: Path, label: str) -> dict[str, float]:
+def run_cell(
+    config: Config, seed: int, parallel: str, checkpoints: Path, audits: Path, curve: Path, label: str
+) -> dict[str, float]:
     """Train, measure, evaluate and audit; or pack, where the row asks for no more.
 
     Goes on from the newest checkpoint in `checkpoints`.
 
-    The audit's findings are kept under the name `audits`, with the endings .txt, .json and .png.
+    The audit's findings are kept under the name `audits`, with the endings .txt, .json and .png; the learning curve,
+    where one is asked for, under the name `curve`.
     """
     if config.packing.lengths is not None:
         return pack_lengths(config.packing, config.data, load_task)
@@ -135,8 +140,19 @@ def run_cell(config: Config, seed: int, parallel: str, checkpoints: Path, audits
     state = setting.state()
     iterator = batches(setting.task.train, setting.plan, setting.noise)
     with Checkpoints(checkpoints) as kept, _Bar(label, len(setting.plan)) as bar:
-        every = config.training.checkpoint_every
-        state, progress = loop.train(state, iterator, step, kept, every, bar.show, setting.fingerprint)
+        state, progress = loop.train(
+            state,
+            iterator,
+            step,
+            kept,
+            config.training.checkpoint_every,
+            bar.show,
+            setting.fingerprint,
+            lambda params: evaluate(setting.task, setting.model, params, config.data.known[0]),
+            config.training.curve_every,
+        )
+    if progress.curve:
+        results.write_whole(curve, json.dumps(progress.curve, indent=1) + "\n")
     laid_out = setting.plan.report()
     return {
         "real_tokens_per_second": progress.tokens_per_second,

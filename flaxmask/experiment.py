@@ -16,11 +16,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import flaxmask
 from flaxmask.data.config import DataConfig, PackingConfig
-from flaxmask.models.config import MaskConfig, TransformerConfig
+from flaxmask.models.config import MaskConfig, RecurrentConfig, TransformerConfig
 from flaxmask.names import Missing, Refused, nearest
 from flaxmask.overrides import apply
 from flaxmask.reporting import results
@@ -34,7 +34,10 @@ class Config:
     """Everything that decides what a cell computes, but for the seed."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    architecture: Literal["transformer", "recurrent"] = "transformer"
+    """Which of the two configurations that follow is built."""
     model: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
+    recurrent: RecurrentConfig = dataclasses.field(default_factory=RecurrentConfig)
     mask: MaskConfig = dataclasses.field(default_factory=MaskConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     packing: PackingConfig = dataclasses.field(default_factory=PackingConfig)
@@ -131,7 +134,17 @@ def names_in(directory: Path) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One filling of a table: which experiment, how large, where."""
+    """One filling of a table: which experiment, how large, where.
+
+    Attributes:
+      experiment: the page.
+      scale: one of its scales.
+      seeds: how many.
+      workdir: where the results are kept.
+      configs: of every row.
+      parallel: jit or pmap.
+      only: rows to fill now; none is all of them. The others stay open.
+    """
 
     experiment: Experiment
     scale: str
@@ -139,6 +152,7 @@ class Run:
     workdir: Path
     configs: Mapping[str, Config]
     parallel: str = "jit"
+    only: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """What two runs must share to share a folder."""
@@ -186,7 +200,7 @@ class Run:
         # Packing alone is the same whatever the seed.
         seeds = {row: 1 if config.packing.lengths else self.seeds for row, config in self.configs.items()}
         wanted = [(row, seed) for seed in range(self.seeds) for row in self.configs if seed < seeds[row]]
-        return [cell for cell in wanted if cell not in done]
+        return [(row, seed) for row, seed in wanted if (row, seed) not in done and row in (self.only or self.configs)]
 
     def run(self, fill: Callable[..., dict[str, float]], finished: Callable[[], Any]):
         """Fill every open cell and keep each as it comes.
@@ -202,9 +216,10 @@ class Run:
         for row, seed in self.cells():
             origin, clock = provenance(), time.perf_counter()
             checkpoints = self.workdir / "checkpoints" / f"{row}-{seed}"
-            audits = self.workdir / "audit" / f"{row}-{seed}"
+            kept = self.workdir / "audit" / f"{row}-{seed}"
+            curve = self.workdir / results.CURVES / f"{row}-{seed}.json"
             try:
-                metrics = fill(self.configs[row], seed, self.parallel, checkpoints, audits, f"{row}, seed {seed}")
+                metrics = fill(self.configs[row], seed, self.parallel, checkpoints, kept, curve, f"{row}, seed {seed}")
             except Missing as error:
                 missing[row] = str(error)
                 continue

@@ -102,7 +102,6 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
         write = lambda source: np.asarray(_decode(model, _longest_target(task), params, source)).tolist()
     drift = trained.drift([_inputs(examples, int(i)) for i in pair], write, pads=(5,))
 
-    kept.parent.mkdir(parents=True, exist_ok=True)
     text = f"as trained: {report}\nwith flat scores: {flat}\n{drift}\n"
     results.write_whole(kept.with_name(kept.name + ".txt"), text)
     found = {"trained": report.to_json(), "flat": flat.to_json()}

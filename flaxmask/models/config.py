@@ -81,3 +81,32 @@ class TransformerConfig:
         for name in ("dropout", "attention_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name}: expected 0 ≤ rate < 1, got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurrentConfig:
+    """LSTMs (Hochreiter & Schmidhuber 1997): an encoder-decoder, or one stack over one stream."""
+
+    d_model: int = 256
+    """Width of the embeddings."""
+    hidden: int = 128
+    """Width of a state, of each direction."""
+    encoder_layers: int = 1
+    decoder_layers: int = 1
+    bidirectional: bool = False
+    """Whether the encoder, or the stack, also reads from the end."""
+    attention: Literal["none", "additive", "dot", "interactive"] = "none"
+    """What the decoder reads of the source beside the final state. additive: Bahdanau et al. 2015. dot: Luong et al.
+    2015, global, through projections. interactive: gates σ(W_a·[h;c]), and a decoder input tanh(W_di·[h;c]) + b_di."""
+    masking: Literal["hold", "inputs", "none"] = "hold"
+    """What padding does. hold: the state passes it unchanged. inputs: its inputs are multiplied by 0, and the state
+    goes on. none: it is read like any token."""
+    dropout: float = 0.0
+    """On embeddings and on the outputs of every layer."""
+
+    def __post_init__(self):
+        for name in ("d_model", "hidden", "encoder_layers", "decoder_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout: expected 0 ≤ rate < 1, got {self.dropout}")

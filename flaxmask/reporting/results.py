@@ -9,6 +9,7 @@ from flaxmask.names import Refused
 
 FILE = "results.jsonl"
 SETTINGS = "config.json"
+CURVES = "curves"
 
 
 def read(directory: Path) -> list[dict[str, Any]]:
@@ -54,6 +55,7 @@ def append(directory: Path, line: dict[str, Any]):
 
 def write_whole(path: Path, text: str):
     """Write a file that is there whole or not at all, whenever the process ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".tmp")
     with beside.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -9,6 +9,7 @@ class TrainingConfig:
     """Optimiser, schedule, loss and what is kept."""
 
     epochs: int = 1
+    optimizer: Literal["adam", "rmsprop"] = "adam"
     learning_rate: float = 1e-3
     """At the end of the warm-up."""
     schedule: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
@@ -18,18 +19,22 @@ class TrainingConfig:
     beta1: float = 0.9
     beta2: float = 0.98
     epsilon: float = 1e-9
-    """Adam's (Kingma & Ba 2015)."""
+    """Adam's (Kingma & Ba 2015); RMSprop takes epsilon, and beta2 as its decay."""
     clip_norm: float | None = 1.0
     """Largest global norm of the gradients; None clips nothing."""
     label_smoothing: float = 0.1
     """Share of the target that is spread over the vocabulary without the pad (Szegedy et al. 2016)."""
     checkpoint_every: int = 500
     """Updates between checkpoints; a run that is cut off goes on from the last one."""
+    curve_every: int | None = None
+    """Updates between points of the learning curve, at each of which the model is judged; None draws none. What is
+    judged in the end is the last update's model, whatever the curve shows."""
 
     def __post_init__(self):
-        for name in ("epochs", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("epochs", "checkpoint_every", "curve_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")
         if self.warmup_steps < 0:
             raise ValueError(f"warmup_steps: expected at least 0, got {self.warmup_steps}")
         if not 0.0 <= self.label_smoothing < 1.0:

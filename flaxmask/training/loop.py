@@ -30,6 +30,8 @@ class Progress:
       plan: a hash of all that decides which examples come when.
       peak_memory_bytes: of the largest compiled update.
       loss: of the last update, nats a target token.
+      since: updates and sum of their losses since the last point of the curve.
+      curve: the learning curve: updates, mean training loss since the last point, and what `watch` gave.
     """
 
     steps: int = 0
@@ -43,6 +45,8 @@ class Progress:
     plan: str = ""
     peak_memory_bytes: int = 0
     loss: float = float("nan")
+    since: tuple[int, float] = (0, 0.0)
+    curve: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
     @property
     def tokens_per_second(self) -> float:
@@ -58,6 +62,8 @@ def train(
     checkpoint_every: int = 0,
     report: Callable[[Progress], None] = lambda progress: None,
     plan: str = "",
+    watch: Callable[[Any], dict[str, float]] | None = None,
+    watch_every: int | None = None,
 ) -> tuple[TrainState, Progress]:
     """Run the iterator to its end, from the newest checkpoint where there is one.
 
@@ -69,6 +75,8 @@ def train(
       checkpoint_every: updates between two checkpoints; the end is always saved.
       report: called after every update.
       plan: of the iterator; a checkpoint of another one is refused.
+      watch: judges the parameters for a point of the curve.
+      watch_every: updates between two points; None draws no curve.
 
     Returns:
       The last state, as one copy, and the progress.
@@ -99,12 +107,26 @@ def train(
         if not np.isfinite(progress.loss):
             raise FloatingPointError(f"the loss of update {progress.steps} is {progress.loss}")
         report(progress)
+        if watch is not None and watch_every is not None:
+            updates, total = progress.since
+            progress.since = updates + 1, total + progress.loss
+            if progress.steps % watch_every == 0:
+                _add_point(progress, watch(step.fetch(placed).params))
+                clock.skip()
         if checkpoints is not None and progress.steps % checkpoint_every == 0:
             checkpoints.save(step.fetch(placed), iterator, dataclasses.asdict(progress))
             clock.skip()
     if checkpoints is not None and checkpoints.latest != progress.steps:
         checkpoints.save(step.fetch(placed), iterator, dataclasses.asdict(progress))
     return step.fetch(placed), progress
+
+
+def _add_point(progress: Progress, judged: dict[str, float]):
+    """A point of the curve; its training loss is the mean since the last one."""
+    updates, total = progress.since
+    point = {"updates": progress.steps, "training_loss": total / updates, "seconds": progress.seconds}
+    progress.curve.append(point | judged)
+    progress.since = 0, 0.0
 
 
 def count_tokens(progress: Progress, batch: Batch):

@@ -22,8 +22,12 @@ def make_schedule(config: TrainingConfig, steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: TrainingConfig, steps: int) -> optax.GradientTransformation:
-    """Adam with the schedule, behind clipping by the global norm."""
-    adam = optax.adam(make_schedule(config, steps), config.beta1, config.beta2, config.epsilon)
+    """Adam or RMSprop with the schedule, behind clipping by the global norm."""
+    schedule = make_schedule(config, steps)
+    if config.optimizer == "rmsprop":
+        rule = optax.rmsprop(schedule, config.beta2, config.epsilon)
+    else:
+        rule = optax.adam(schedule, config.beta1, config.beta2, config.epsilon)
     if config.clip_norm is None:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
+        return rule
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
