@@ -8,7 +8,8 @@ from flaxmask.training.config import TrainingConfig
 EXPERIMENT = Experiment(
     name="g2p",
     title="How many words are pronounced wrongly, by an LSTM with attention and by a Transformer?",
-    rows={"LSTM with attention": {"architecture": "recurrent"}, "Transformer 4x4": {}},
+    # Slot by slot, many short rows cost a recurrence less than few long ones; the answers are the same.
+    rows={"LSTM with attention": {"architecture": "recurrent", "data.layout": "bucketed"}, "Transformer 4x4": {}},
     scales={
         "smoke": Config(
             DataConfig(length=24, train_examples=256, batch_examples=64, evaluation_examples=64, shapes=2),
@@ -24,9 +25,7 @@ EXPERIMENT = Experiment(
         "paper": Config(
             DataConfig(name="cmudict/standard", batch_examples=256),
             model=TransformerConfig(d_model=128, d_ffn=512, heads=4, encoder_layers=4, decoder_layers=4, dropout=0.1),
-            recurrent=RecurrentConfig(
-                d_model=128, hidden=256, encoder_layers=2, bidirectional=True, attention="dot", dropout=0.2
-            ),
+            recurrent=RecurrentConfig(d_model=128, hidden=256, bidirectional=True, attention="dot", dropout=0.2),
             training=TrainingConfig(
                 epochs=30, learning_rate=2e-3, warmup_steps=1_000, schedule="cosine", curve_every=2_130
             ),

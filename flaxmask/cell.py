@@ -22,6 +22,7 @@ from flaxmask.data.tasks import Task, load_task
 from flaxmask.experiment import Config
 from flaxmask.judge import audit_model, check_labels, evaluate
 from flaxmask.models.audited import Model
+from flaxmask.models.recurrent import RecurrentEncoderDecoder, RecurrentStack
 from flaxmask.models.stack import Stack
 from flaxmask.models.transformer import Transformer
 from flaxmask.names import Refused
@@ -88,11 +89,17 @@ class Setting:
 
 def make_model(config: Config, task: Task) -> Model:
     """An encoder-decoder for a task of two sides, a stack for one of one."""
+    recurrent = config.architecture == "recurrent"
     if len(task.streams) == 2:
+        if recurrent:
+            return RecurrentEncoderDecoder(config.recurrent, config.mask, *task.sizes)
         return Transformer(config.model, config.mask, *task.sizes)
     [stream] = task.streams
-    read = task.sizes[0 if stream == "source" else 1]
-    return Stack(config.model, config.mask, read, task.sizes[1], stream)
+    sizes = task.sizes[0 if stream == "source" else 1], task.sizes[1]
+    pooled = config.data.known[0] == "classification"
+    if recurrent:
+        return RecurrentStack(config.recurrent, *sizes, stream, pooled)
+    return Stack(config.model, config.mask, *sizes, stream, pooled)
 
 
 def _check_positions(config: Config, task: Task, layout: Layout):

@@ -48,6 +48,8 @@ class Config:
             raise Refused(
                 f"data.packer=concatenate cuts examples, which is for language models: {task} needs them whole"
             )
+        if self.architecture == "recurrent" and task in ("lm", "prefix_lm") and self.recurrent.bidirectional:
+            raise Refused(f"recurrent.bidirectional: {task} would read the answer from the end")
         if self.model.share_embeddings and not (task == "text_to_text" and self.data.share_vocabulary):
             raise Refused(f"model.share_embeddings: {task} has two vocabularies; text_to_text may have one")
 

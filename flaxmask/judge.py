@@ -18,8 +18,7 @@ from flaxmask.data.tasks import Task
 from flaxmask.data.vocabulary import BOS, EOS
 from flaxmask.decoding.greedy import greedy
 from flaxmask.evaluation.error_rates import sequence_error_rate, symbol_error_rate
-from flaxmask.models.audited import Audited, Model
-from flaxmask.models.transformer import Transformer
+from flaxmask.models.audited import Audited, EncoderDecoder, Model
 from flaxmask.names import Refused
 from flaxmask.reporting import results
 from flaxmask.tokens import Array, Batch, Tokens
@@ -46,7 +45,7 @@ def evaluate(task: Task, model: Model, params: Any, name: TaskName) -> dict[str,
     for placement in layout.place(np.arange(len(examples)), examples.lengths):
         batch = build_batch(examples, placement, task.noise)
         totals += np.asarray(_judge(model, params, batch), np.float64)
-        if name == "g2p" and isinstance(model, Transformer):
+        if name == "g2p" and isinstance(model, EncoderDecoder):
             ids = np.asarray(_decode(model, _longest_target(task), params, batch.source))
             for example, row in zip(placement.pieces.examples.tolist(), ids, strict=False):
                 written[example] = task.target_vocabulary.decode(row.tolist())
@@ -92,13 +91,14 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
     data = dataclasses.replace(data, **own, packer="lpfhp" if data.packer == "nnlshp" else data.packer)
     [placement, *_] = make_layout(data, examples.lengths[chosen]).place(chosen, examples.lengths)
     trained = Audited(model, params, build_batch(examples, placement))
-    report, flat = trained.check(), trained.flat().check()
+    report = trained.check()
+    flat = trained.flat().check() if model.scores else report
     # Two of the commonest lengths, so that few shapes are compiled.
     _, of, counts = np.unique(examples.lengths, axis=0, return_inverse=True, return_counts=True)
     alike = np.flatnonzero(of.reshape(-1) == np.argmax(counts))
     pair = alike[:2] if len(alike) > 1 else [0, len(examples) - 1]
     write = None
-    if isinstance(model, Transformer):
+    if isinstance(model, EncoderDecoder):
         write = lambda source: np.asarray(_decode(model, _longest_target(task), params, source)).tolist()
     drift = trained.drift([_inputs(examples, int(i)) for i in pair], write, pads=(5,))
 
@@ -117,7 +117,7 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
     }
 
 
-def decode(model: Transformer, params: Any, source: Tokens, length: int) -> Array:
+def decode(model: EncoderDecoder, params: Any, source: Tokens, length: int) -> Array:
     """Greedy decoding of `source`, `[B, length]`."""
     cache = model.apply(params, source, length, method="start")
     step = lambda cache, tokens: model.apply(params, cache, tokens, method="step")
@@ -136,7 +136,7 @@ def _inputs(examples: Examples, i: int) -> dict[str, np.ndarray]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _decode(model: Transformer, length: int, params: Any, source: Tokens) -> Array:
+def _decode(model: EncoderDecoder, length: int, params: Any, source: Tokens) -> Array:
     return decode(model, params, source, length)
 
 

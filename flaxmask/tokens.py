@@ -95,6 +95,11 @@ class Tokens:
         """Bool `[B, T]`: True where a token stands, False on padding and on empty slots."""
         return self.segments > PADDING
 
+    def slots(self, which: slice) -> Tokens:
+        """Some slots of every row, which promise nothing."""
+        prefix = None if self.prefix is None else self.prefix[:, which]
+        return Tokens(self.ids[:, which], self.segments[:, which], self.positions[:, which], prefix)
+
     def check(self) -> Tokens:
         """Return these tokens if their arrays keep the promise of `layout`; needs concrete arrays.
 

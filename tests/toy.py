@@ -11,7 +11,9 @@ from flaxmask.data.config import DataConfig
 from flaxmask.data.examples import Examples
 from flaxmask.data.layouts import make_layout
 from flaxmask.data.vocabulary import EOS
-from flaxmask.models.config import MaskConfig, TransformerConfig
+from flaxmask.models.audited import EncoderDecoder
+from flaxmask.models.config import MaskConfig, RecurrentConfig, TransformerConfig
+from flaxmask.models.recurrent import RecurrentEncoderDecoder
 from flaxmask.models.transformer import Transformer
 from flaxmask.tokens import Tokens
 
@@ -19,6 +21,7 @@ LAYOUTS = ("static", "dynamic", "bucketed", "packed")
 SIZES = (17, 19)
 CONFIG = TransformerConfig(d_model=16, d_ffn=32, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0)
 PLAIN = MaskConfig()
+RECURRENT = RecurrentConfig(d_model=8, hidden=6)
 DEEP = dataclasses.replace(CONFIG, encoder_layers=2, decoder_layers=2)
 
 
@@ -41,13 +44,14 @@ def batches(data: Examples, layout: str, batch: int = 64, **settings):
 
 
 @functools.cache
-def model(config: TransformerConfig = CONFIG, masks: MaskConfig = PLAIN) -> Transformer:
-    """A tiny Transformer over `SIZES`."""
-    return Transformer(config, masks, *SIZES)
+def model(config: TransformerConfig | RecurrentConfig = CONFIG, masks: MaskConfig = PLAIN) -> EncoderDecoder:
+    """A tiny encoder-decoder over `SIZES`."""
+    kind = Transformer if isinstance(config, TransformerConfig) else RecurrentEncoderDecoder
+    return kind(config, masks, *SIZES)
 
 
 @functools.cache
-def params(config: TransformerConfig = CONFIG, masks: MaskConfig = PLAIN, seed: int = 0):
+def params(config: TransformerConfig | RecurrentConfig = CONFIG, masks: MaskConfig = PLAIN, seed: int = 0):
     """Its initial parameters."""
     batch = batches(examples(4), "static", 4)[0]
     return jax.jit(model(config, masks).init)(jax.random.PRNGKey(seed), batch)

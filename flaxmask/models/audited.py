@@ -9,11 +9,13 @@ import jax
 import numpy as np
 
 from flaxmask import audit
+from flaxmask.models.recurrent import RecurrentEncoderDecoder, RecurrentStack
 from flaxmask.models.stack import Stack
 from flaxmask.models.transformer import Transformer
 from flaxmask.tokens import Array, Batch, Tokens
 
-Model = Transformer | Stack
+EncoderDecoder = Transformer | RecurrentEncoderDecoder
+Model = EncoderDecoder | Stack | RecurrentStack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +59,9 @@ class Audited:
         )
 
     def _vocabulary(self) -> dict[str, int]:
-        if isinstance(self.model, Stack):
-            return {self.model.stream: self.model.vocabulary}
-        return {"source": self.model.source_vocabulary, "target": self.model.target_vocabulary}
+        if isinstance(self.model, EncoderDecoder):
+            return {"source": self.model.source_vocabulary, "target": self.model.target_vocabulary}
+        return {self.model.stream: self.model.vocabulary}
 
     def _within_examples(self, reader: str, reach: audit.Reach) -> audit.Reach:
         """What positions of a stream may depend on; padding on whatever the masks say."""
@@ -68,7 +70,9 @@ class Audited:
         return {name: seen & ((own == segments[name][:, None]) | (own <= 0)) for name, seen in reach.items()}
 
     def flat(self) -> "Audited":
-        """The same model with flat scores."""
+        """The same model with flat scores; itself where it has none."""
+        if not self.model.scores:
+            return self
         return dataclasses.replace(self, params=audit.flat_scores(self.params))
 
     def drift(

@@ -48,9 +48,11 @@ class TransformerConfig:
     """Rows of the table of learned positions."""
     share_embeddings: bool = False
     """One embedding for source and target; the vocabularies must be one."""
+    share_layers: bool = False
+    """The encoder's layers are the decoder's, without their cross-attention (Raffel et al. 2020, section 3.2.2)."""
     tie_logits: bool = True
     """The target embedding, transposed, as the output projection."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the computation; parameters, softmax and loss stay float32."""
     mask_form: (
         Literal[
@@ -67,6 +69,9 @@ class TransformerConfig:
         | None
     ) = None
     """Another form of applying the masks, for comparison; None hides with −∞, and what sees nothing gets zeros."""
+    pooling: Literal["first", "mean", "query"] = "first"
+    """Of a classifier: the first position as it leaves the layers, the masked mean, or one more attention whose only
+    query is the first position."""
     attention: Literal["reference", "xla", "blockwise", "splash", "cudnn"] | None = None
     """Implementation of attention; None takes the best that supports each call."""
 
@@ -76,6 +81,11 @@ class TransformerConfig:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.d_model % self.heads:
             raise ValueError(f"heads: expected a divisor of d_model {self.d_model}, got {self.heads}")
+        if self.share_layers and self.encoder_layers != self.decoder_layers:
+            raise ValueError(
+                f"share_layers: expected as many layers on both sides, got {self.encoder_layers} and "
+                f"{self.decoder_layers}"
+            )
         if self.mask_form and self.attention:
             raise ValueError(f"mask_form={self.mask_form} is an implementation of its own: leave attention at None")
         for name in ("dropout", "attention_dropout"):

@@ -23,8 +23,8 @@ def sinusoid(positions: Int[Array, "B T"], d_model: int) -> Float[Array, "B T D"
 
 
 class Embedder(nn.Module):
-    """Token embedding and, through the same matrix, logits. The pad's logit is -inf: it is never predicted,
-    and its row gets no gradient from there.
+    """Token embedding and, through the same matrix, logits. The pad's row is zeros and stays so: what is looked up
+    there is a constant, and its logit is -inf, so neither side moves it.
     """
 
     vocabulary: int
@@ -32,12 +32,14 @@ class Embedder(nn.Module):
     dtype: jnp.dtype
 
     def setup(self):
-        init = nn.initializers.normal(self.d_model**-0.5)
+        normal = nn.initializers.normal(self.d_model**-0.5)
+        init = lambda rng, shape: normal(rng, shape).at[PADDING].set(0.0)
         self.embedding = self.param("embedding", init, (self.vocabulary, self.d_model))
 
     def __call__(self, ids: Int[Array, "B T"]) -> Float[Array, "B T D"]:
         """Rows of the table, scaled by √d_model to the size of the positions."""
-        return jnp.take(self.embedding, ids, axis=0).astype(self.dtype) * self.d_model**0.5
+        rows = jnp.take(self.embedding, ids, axis=0)
+        return jnp.where((ids == PADDING)[..., None], 0.0, rows).astype(self.dtype) * self.d_model**0.5
 
     def logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Products with every row of the table, float32."""

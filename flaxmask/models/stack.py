@@ -14,6 +14,7 @@ from flaxmask.audit import Attends
 from flaxmask.masks.meaning import ceiling
 from flaxmask.models.config import MaskConfig, TransformerConfig
 from flaxmask.models.layers import Embedder, Layer, Positions, hide_pad
+from flaxmask.models.pooling import Pooled, pooled_flow
 from flaxmask.tokens import Array, Batch
 
 
@@ -26,6 +27,7 @@ class Stack(nn.Module):
       vocabulary: number of ids that are read; 0 is padding.
       labels: number of ids that are predicted; where it is `vocabulary`, logits may be tied to the embedding.
       stream: the part of a batch that is read.
+      pooled: whether there is one label a segment, at its first position; see `TransformerConfig.pooling`.
     """
 
     config: TransformerConfig
@@ -33,6 +35,8 @@ class Stack(nn.Module):
     vocabulary: int
     labels: int
     stream: Literal["source", "target"] = "source"
+    pooled: bool = False
+    scores = True
 
     def setup(self):
         config = self.config
@@ -41,6 +45,8 @@ class Stack(nn.Module):
         self.layers = [Layer(config) for _ in range(self._depth)]
         if config.norm == "pre":
             self.norm = nn.LayerNorm(dtype=dtype)
+        if self._pools:
+            self.pool = Pooled(config)
         if not self._tied:
             self.head = nn.Dense(self.labels, dtype=dtype)
         self.drop = nn.Dropout(config.dropout)
@@ -48,6 +54,10 @@ class Stack(nn.Module):
     @property
     def _depth(self) -> int:
         return self.config.encoder_layers if self.stream == "source" else self.config.decoder_layers
+
+    @property
+    def _pools(self) -> bool:
+        return self.pooled and self.config.pooling != "first"
 
     @property
     def _tied(self) -> bool:
@@ -65,10 +75,15 @@ class Stack(nn.Module):
             x, _ = layer(x, tokens, self._mask, deterministic=deterministic)
         if self.config.norm == "pre":
             x = self.norm(x)
+        if self._pools:
+            x = self.pool(x, tokens, deterministic)
         return hide_pad(self.embedder.logits(x) if self._tied else self.head(x))
 
     def flow(self, batch: Batch) -> list[Attends]:
         """Who reads whom, step by step, for `audit.closure`; layers are named as Linen names them."""
         tokens = getattr(batch, self.stream)
         seen = ceiling(self._mask)(tokens, tokens)
-        return [Attends(f"layers_{i}", self.stream, self.stream, seen) for i in range(self._depth)]
+        steps = [Attends(f"layers_{i}", self.stream, self.stream, seen) for i in range(self._depth)]
+        if self._pools:
+            steps.append(Attends("pool", self.stream, self.stream, pooled_flow(tokens), residual=False))
+        return steps

@@ -47,6 +47,7 @@ class Transformer(nn.Module):
     masks: MaskConfig
     source_vocabulary: int
     target_vocabulary: int
+    scores = True
 
     def setup(self):
         config = self.config
@@ -60,8 +61,8 @@ class Transformer(nn.Module):
         if not config.share_embeddings:
             self.source_embedder = Embedder(self.source_vocabulary, config.d_model, dtype)
         self.source_positions, self.target_positions = Positions(config), Positions(config)
-        self.encoder = [Layer(config) for _ in range(config.encoder_layers)]
         self.decoder = [Layer(config, cross=True) for _ in range(config.decoder_layers)]
+        self.encoder = self.decoder if config.share_layers else [Layer(config) for _ in range(config.encoder_layers)]
         if config.norm == "pre":
             self.encoder_norm, self.decoder_norm = nn.LayerNorm(dtype=dtype), nn.LayerNorm(dtype=dtype)
         if not config.tie_logits:
@@ -83,7 +84,8 @@ class Transformer(nn.Module):
         encoder = visible("encoder", batch.source, batch.source)
         decoder = visible("decoder", batch.target, batch.target)
         cross = visible("cross", batch.target, batch.source)
-        steps = [Attends(f"encoder_{i}", "source", "source", encoder) for i in range(self.config.encoder_layers)]
+        layers = "decoder" if self.config.share_layers else "encoder"
+        steps = [Attends(f"{layers}_{i}", "source", "source", encoder) for i in range(self.config.encoder_layers)]
         for i in range(self.config.decoder_layers):
             steps.append(Attends(f"decoder_{i}", "target", "target", decoder))
             steps.append(Attends(f"decoder_{i}", "target", "source", cross))

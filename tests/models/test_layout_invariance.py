@@ -16,6 +16,9 @@ DATA = toy.examples(64)
 CONFIGS = {
     "pre, two layers": toy.DEEP,
     "post, learned positions": dataclasses.replace(toy.CONFIG, norm="post", positions="learned", max_positions=16),
+    "LSTM, dot": dataclasses.replace(toy.RECURRENT, bidirectional=True, attention="dot", decoder_layers=2),
+    "LSTM, additive": dataclasses.replace(toy.RECURRENT, encoder_layers=2, attention="additive"),
+    "LSTM, interactive": dataclasses.replace(toy.RECURRENT, attention="interactive"),
     "untied": dataclasses.replace(toy.CONFIG, tie_logits=False),
 }
 LOCAL = MaskConfig(
@@ -42,6 +45,9 @@ def summed(layout, config, masks):
     ("name", "masks"),
     [
         ("pre, two layers", MaskConfig()),
+        pytest.param("LSTM, interactive", MaskConfig(), marks=pytest.mark.slow),
+        pytest.param("LSTM, dot", MaskConfig(), marks=pytest.mark.slow),
+        pytest.param("LSTM, additive", LOCAL, marks=pytest.mark.slow),
         pytest.param("post, learned positions", MaskConfig(), marks=pytest.mark.slow),
         pytest.param("untied", LOCAL, marks=pytest.mark.slow),
     ],
