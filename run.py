@@ -83,7 +83,7 @@ def show_list() -> int:
         if page.parts:
             print("\n".join(f"    table of {len(part.rows)} rows: {part.title}" for part in page.parts))
         else:
-            print(f"    rows: {', '.join(page.rows)}")
+            print(f"    rows: {'; '.join(page.rows)}")
         for scale in experiments.SCALES:
             print(
                 f"    {scale}: {page.seeds[scale]} seed(s); {page.expected.get(scale, 'no expectation written down')}"

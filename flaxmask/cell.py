@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -70,7 +71,9 @@ class Setting:
     @property
     def noise(self) -> MaskedTokens | None:
         """The task's, seeded; None where it has none."""
-        return self.task.noise and dataclasses.replace(self.task.noise, seed=self.seed)
+        data = self.config.data
+        how = {"seed": self.seed, "unit": data.mask_unit, "copies": data.mask_copies}
+        return self.task.noise and dataclasses.replace(self.task.noise, **how)
 
     @property
     def fingerprint(self) -> str:
@@ -123,45 +126,42 @@ def _init(model: Model, rng: Any) -> Any:
 def _task_only(data: DataConfig) -> DataConfig:
     """The settings of the data that a task depends on, so that rows which differ in layout share one."""
     names = (
-        *("name", "path", "task", "source", "target", "tokenizer", "vocabulary_size", "share_vocabulary"),
-        *("mask_rate", "length", "train_examples", "evaluation_split", "evaluation_examples"),
+        *(
+            "name",
+            "path",
+            "task",
+            "source",
+            "target",
+            "tokenizer",
+            "vocabulary_size",
+            "vocabulary_of",
+            "share_vocabulary",
+        ),
+        *("mask_rate", "shift", "length", "train_examples", "evaluation_split", "evaluation_examples"),
     )
     return DataConfig(**{name: getattr(data, name) for name in names})
 
 
-def run_cell(
-    config: Config, seed: int, parallel: str, checkpoints: Path, audits: Path, curve: Path, label: str
-) -> dict[str, float]:
+def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tuple[dict[str, float], dict[str, str]]:
     """Train, measure, evaluate and audit; or pack, where the row asks for no more.
 
-    Goes on from the newest checkpoint in `checkpoints`.
+    Goes on from the newest checkpoint of the cell. Beside it are kept what the audit found, the learning curve where
+    one is asked for, and how well each example was answered.
 
-    The audit's findings are kept under the name `audits`, with the endings .txt, .json and .png; the learning curve,
-    where one is asked for, under the name `curve`.
+    Returns:
+      The cell's metrics, and the samples that were asked for.
     """
     if config.packing.lengths is not None:
-        return pack_lengths(config.packing, config.data, load_task)
-    step_devices = jax.local_devices()
-    setting = Setting.of(config, seed, len(step_devices))
-    step = CompiledStep(setting.update, parallel, step_devices)
-    state = setting.state()
-    iterator = batches(setting.task.train, setting.plan, setting.noise)
-    with Checkpoints(checkpoints) as kept, _Bar(label, len(setting.plan)) as bar:
-        state, progress = loop.train(
-            state,
-            iterator,
-            step,
-            kept,
-            config.training.checkpoint_every,
-            bar.show,
-            setting.fingerprint,
-            lambda params: evaluate(setting.task, setting.model, params, config.data.known[0]),
-            config.training.curve_every,
-        )
+        return pack_lengths(config.packing, config.data, load_task), {}
+    setting = Setting.of(config, seed, len(jax.local_devices()))
+    state, progress = _train(setting, parallel, kept.checkpoints, f"{kept.row}, seed {seed}", setting.state())
     if progress.curve:
-        results.write_whole(curve, json.dumps(progress.curve, indent=1) + "\n")
+        results.write_whole(kept.curve, json.dumps(progress.curve, indent=1) + "\n")
     laid_out = setting.plan.report()
-    return {
+    task, model = setting.task, setting.model
+    judged = evaluate(task, model, state.params, config.data)
+    results.write_whole(kept.examples, json.dumps([round(float(share), 6) for share in judged.shares]) + "\n")
+    metrics = {
         "real_tokens_per_second": progress.tokens_per_second,
         "real_token_fraction": progress.real_tokens / progress.slots,
         "step_milliseconds": 1e3 * progress.seconds / progress.steps,
@@ -169,15 +169,86 @@ def run_cell(
         "compile_seconds": progress.compile_seconds,
         "compile_cached": progress.compile_cached,
         "peak_memory_bytes": progress.peak_memory_bytes,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "updates": progress.steps,
         "real_tokens": progress.real_tokens,
         "train_seconds": progress.seconds,
+        "training_loss": progress.loss,
         "rows": laid_out.rows,
         "shapes": len(laid_out.shapes),
-        **setting.task.counts,
-        **evaluate(setting.task, setting.model, state.params, config.data.known[0]),
-        **audit_model(setting.task, setting.model, state.params, config.data, audits),
+        **task.counts,
+        **judged.metrics,
+        **audit_model(task, model, state.params, config.data, kept.audit),
     }
+    if progress.diverged_at is not None:
+        metrics["diverged_at"] = progress.diverged_at
+    if config.finetune.name is not None:
+        metrics["finetuned_accuracy"] = _finetune(config, seed, parallel, kept, state.params)
+    return metrics, judged.samples
+
+
+def _train(
+    setting: Setting, parallel: str, checkpoints: Path, label: str, state: TrainState
+) -> tuple[TrainState, loop.Progress]:
+    """All updates of a setting, from the newest checkpoint where there is one."""
+    training = setting.config.training
+    step = CompiledStep(setting.update, parallel, jax.local_devices())
+    iterator = batches(setting.task.train, setting.plan, setting.noise)
+    with Checkpoints(checkpoints) as saved, _Bar(label, len(setting.plan)) as bar:
+        return loop.train(
+            state,
+            iterator,
+            step,
+            saved,
+            training.checkpoint_every,
+            bar.show,
+            setting.fingerprint,
+            lambda params: evaluate(setting.task, setting.model, params, setting.config.data).metrics,
+            training.curve_every,
+            training.on_nan == "record",
+        )
+
+
+def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trained: Any) -> float:
+    """Accuracy in percent of a classifier whose layers are those of a trained language model."""
+    how = config.finetune
+    data = DataConfig(
+        name=str(how.name),
+        tokenizer=config.data.tokenizer,
+        vocabulary_size=config.data.vocabulary_size,
+        vocabulary_of=config.data.vocabulary_of,
+        length=config.data.length,
+        batch_examples=how.batch_examples,
+        train_examples=how.train_examples,
+    )
+    training = dataclasses.replace(
+        config.training, epochs=how.epochs, learning_rate=how.learning_rate, curve_every=None
+    )
+    setting = Setting.of(Config(data, config.model, config.mask, training), seed, len(jax.local_devices()))
+    state = setting.state()
+    state = state._replace(params=transfer(trained, state.params))
+    checkpoints = kept.checkpoints.with_name(f"{kept}-finetune")
+    state, _ = _train(setting, parallel, checkpoints, f"{kept.row}, seed {seed}, finetuned", state)
+    return evaluate(setting.task, setting.model, state.params, data).metrics["accuracy"]
+
+
+def transfer(trained: Any, fresh: Any) -> Any:
+    """Fresh parameters with all that a trained model has under the same names; of a longer table its first rows.
+
+    Raises:
+      Refused: parameters of one name that do not fit; the message names them.
+    """
+    old: dict[str, Any] = dict(flatten_dict(trained, sep="/"))
+
+    def take(name: str, leaf: Any) -> Any:
+        if name not in old:
+            return leaf
+        rows = old[name][: len(leaf)]
+        if rows.shape != leaf.shape:
+            raise Refused(f"{name}: expected {list(leaf.shape)}, the trained model has {list(old[name].shape)}")
+        return rows
+
+    return unflatten_dict({name: take(name, leaf) for name, leaf in flatten_dict(fresh, sep="/").items()}, sep="/")
 
 
 def estimate(config: Config, parallel: str, measured: int = 3) -> dict[str, float]:

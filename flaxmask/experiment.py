@@ -24,7 +24,7 @@ from flaxmask.models.config import MaskConfig, RecurrentConfig, TransformerConfi
 from flaxmask.names import Missing, Refused, nearest
 from flaxmask.overrides import apply
 from flaxmask.reporting import results
-from flaxmask.training.config import TrainingConfig
+from flaxmask.training.config import FinetuneConfig, TrainingConfig
 
 SCALES = ("smoke", "quick", "paper")
 
@@ -34,13 +34,14 @@ class Config:
     """Everything that decides what a cell computes, but for the seed."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    architecture: Literal["transformer", "recurrent"] = "transformer"
-    """Which of the two configurations that follow is built."""
     model: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
-    recurrent: RecurrentConfig = dataclasses.field(default_factory=RecurrentConfig)
     mask: MaskConfig = dataclasses.field(default_factory=MaskConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     packing: PackingConfig = dataclasses.field(default_factory=PackingConfig)
+    finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
+    architecture: Literal["transformer", "recurrent"] = "transformer"
+    """Which is built: `model` or `recurrent`."""
+    recurrent: RecurrentConfig = dataclasses.field(default_factory=RecurrentConfig)
 
     def __post_init__(self):
         task, _, _ = self.data.known
@@ -62,11 +63,15 @@ class Part:
       title: the question that it answers, one line.
       rows: their names.
       columns: metrics in the order of the table.
+      reference: a row that all others are tested to be equivalent to; "" tests nothing.
+      margin: percentage points of right answers within which rows count as equivalent.
     """
 
     title: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
+    reference: str = ""
+    margin: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +87,9 @@ class Experiment:
       parts: tables of some rows each; none is one table of all.
       left_out: for each scale, rows that it does without.
       published: for each row, the figures that others printed, by metric; as text, with the digits that they gave.
-      published_by: where these stand.
+      published_by: where these stand; or that nobody published such a table.
+      compared: for each scale, how ours and theirs are compared. exact: every digit. level: at least as good, or
+        within our own spread; where data and protocol are theirs. trend: whether rows come in their order.
       seeds: for each scale, how many seeds.
       expected: for each scale, the time it takes and the figures to expect; shown by `--list` and `--dry-run`.
     """
@@ -96,6 +103,9 @@ class Experiment:
     left_out: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     published: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     published_by: str = ""
+    compared: Mapping[str, Literal["exact", "level", "trend"]] = dataclasses.field(
+        default_factory=lambda: {"smoke": "trend", "quick": "trend", "paper": "level"}
+    )
     seeds: Mapping[str, int] = dataclasses.field(default_factory=lambda: {"smoke": 1, "quick": 1, "paper": 3})
     expected: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -166,6 +176,7 @@ class Run:
             "parts": [dataclasses.asdict(part) for part in self._parts()],
             "published": self.experiment.published,
             "published_by": self.experiment.published_by,
+            "compared": self.experiment.compared[self.scale],
             "rows": {row: dataclasses.asdict(config) for row, config in self.configs.items()},
         }
 
@@ -204,7 +215,7 @@ class Run:
         wanted = [(row, seed) for seed in range(self.seeds) for row in self.configs if seed < seeds[row]]
         return [(row, seed) for row, seed in wanted if (row, seed) not in done and row in (self.only or self.configs)]
 
-    def run(self, fill: Callable[..., dict[str, float]], finished: Callable[[], Any]):
+    def run(self, fill: Callable[..., tuple[dict[str, float], dict[str, str]]], finished: Callable[[], Any]):
         """Fill every open cell and keep each as it comes.
 
         Args:
@@ -217,11 +228,8 @@ class Run:
         missing: dict[str, str] = {}
         for row, seed in self.cells():
             origin, clock = provenance(), time.perf_counter()
-            checkpoints = self.workdir / "checkpoints" / f"{row}-{seed}"
-            kept = self.workdir / "audit" / f"{row}-{seed}"
-            curve = self.workdir / results.CURVES / f"{row}-{seed}.json"
             try:
-                metrics = fill(self.configs[row], seed, self.parallel, checkpoints, kept, curve, f"{row}, seed {seed}")
+                metrics, samples = fill(self.configs[row], seed, self.parallel, results.Kept(self.workdir, row, seed))
             except Missing as error:
                 missing[row] = str(error)
                 continue
@@ -231,6 +239,7 @@ class Run:
                 "seed": seed,
                 "scale": self.scale,
                 "metrics": metrics,
+                **({"samples": samples} if samples else {}),
                 "config": dataclasses.asdict(self.configs[row]),
                 "provenance": origin | {"seconds": time.perf_counter() - clock},
             }
@@ -243,7 +252,8 @@ class Run:
         """What the audit found of each finished row and seed, as text."""
         texts = []
         for line in results.read(self.workdir):
-            path = self.workdir / "audit" / f"{line['row']}-{line['seed']}.txt"
+            path = results.Kept(self.workdir, line["row"], line["seed"]).audit
+            path = path.with_name(path.name + ".txt")
             found = path.read_text(encoding="utf-8") if path.exists() else f"no audit was kept ({path} is missing)\n"
             texts.append(f"{line['row']}, seed {line['seed']}\n{found}")
         return texts

@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +14,14 @@ import numpy as np
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig, TaskName
 from flaxmask.data.examples import Examples
-from flaxmask.data.layouts import make_layout, round_up
+from flaxmask.data.layouts import Layout, make_layout, round_up
+from flaxmask.data.ragged import Ragged
 from flaxmask.data.tasks import Task
 from flaxmask.data.vocabulary import BOS, EOS
 from flaxmask.decoding.greedy import greedy
 from flaxmask.evaluation.error_rates import sequence_error_rate, symbol_error_rate
+from flaxmask.evaluation.span_f1 import span_f1
+from flaxmask.evaluation.translation import translation_scores
 from flaxmask.models.audited import Audited, EncoderDecoder, Model
 from flaxmask.names import Refused
 from flaxmask.reporting import results
@@ -31,31 +35,101 @@ JUDGED = 8192
 """Tokens of a batch that is judged: its logits are held at once."""
 
 
-def evaluate(task: Task, model: Model, params: Any, name: TaskName) -> dict[str, float]:
+class Judged(NamedTuple):
+    """What a model made of the evaluation split.
+
+    Attributes:
+      metrics: of all examples.
+      shares: float `[examples]`, of the labels of each example that come first.
+      samples: texts that were asked for, and what was written.
+    """
+
+    metrics: dict[str, float]
+    shares: np.ndarray
+    samples: dict[str, str]
+
+
+def evaluate(task: Task, model: Model, params: Any, data: DataConfig) -> Judged:
     """Loss in nats a label without smoothing, the labels that come first in percent, and what the task is judged by.
 
-    That is PER and WER of greedy decoding in percent for g2p.
+    That is PER and WER for g2p, BLEU of words and characters and chrF for text_to_text and prefix_lm, all of greedy
+    decoding, and the F1 of spans for tagging; in percent.
     """
+    name, _, _ = data.known
     examples = task.evaluation
-    written: dict[int, str] = {}
-    totals = np.zeros(3)
-    # One layout for every row of a table, so that they are judged by the same programs.
-    size = int(np.clip(JUDGED / examples.lengths.mean(axis=0).max(), 1, 256))
-    layout = make_layout(DataConfig(layout="bucketed", shapes=2, batch_examples=size), examples.lengths)
-    for placement in layout.place(np.arange(len(examples)), examples.lengths):
+    total = 0.0
+    found = []
+    for placement in _evaluation_layout(data, examples).place(np.arange(len(examples)), examples.lengths):
         batch = build_batch(examples, placement, task.noise)
-        totals += np.asarray(_judge(model, params, batch), np.float64)
-        if name == "g2p" and isinstance(model, EncoderDecoder):
-            ids = np.asarray(_decode(model, _longest_target(task), params, batch.source))
-            for example, row in zip(placement.pieces.examples.tolist(), ids, strict=False):
-                written[example] = task.target_vocabulary.decode(row.tolist())
-    total, count, right = totals
-    found = {"loss": total / count, "accuracy": 100.0 * right / count}
-    if written:
-        hypotheses = [written[example] for example in range(len(examples))]
-        found["per"] = symbol_error_rate(hypotheses, task.references)
-        found["wer"] = sequence_error_rate(hypotheses, task.references)
-    return found
+        loss, predicted = _judge(model, params, batch)
+        total += float(loss)
+        counted = batch.weights > 0
+        found.append(np.stack([x[counted] for x in (batch.examples, batch.labels, np.asarray(predicted))]))
+    example, labels, predicted = np.concatenate(found, axis=1)
+    right = np.bincount(example, labels == predicted, len(examples))
+    counts = np.bincount(example, minlength=len(examples))
+    metrics = {"loss": total / counts.sum(), "accuracy": 100.0 * right.sum() / counts.sum()}
+    samples = {}
+    if name == "tagging":
+        order = np.argsort(example, kind="stable")
+        parts = np.split(predicted[order], np.cumsum(counts)[:-1])
+        metrics["span_f1"] = _span_f1(task, parts)
+    elif name in ("g2p", "text_to_text", "prefix_lm"):
+        metrics |= _scores(name, _translate(task, model, params, _sources(task)), task.references)
+        if data.sample is not None and name == "text_to_text":
+            ids = np.array(task.source_vocabulary.encode(data.sample), np.int32)
+            samples = {data.sample: _translate(task, model, params, [ids])[0]}
+    return Judged(metrics, right / np.maximum(counts, 1), samples)
+
+
+def _evaluation_layout(data: DataConfig, examples: Examples) -> Layout:
+    """The row's own where it asks for it; else one for every row of a table, so that the same programs judge them."""
+    size = int(np.clip(JUDGED / examples.lengths.mean(axis=0).max(), 1, 256))
+    if data.evaluation_layout == "own":
+        return make_layout(dataclasses.replace(data, batch_examples=size, batch_tokens=None), examples.lengths)
+    return make_layout(DataConfig(layout="bucketed", shapes=2, batch_examples=size), examples.lengths)
+
+
+def _span_f1(task: Task, predicted: Sequence[np.ndarray]) -> float:
+    """Of the words that a row had room for; the tags of others count as O."""
+    references = [tags.split(" ") for [tags] in task.references]
+    hypotheses = [task.target_vocabulary.decode(ids.tolist()).split(" ") for ids in predicted]
+    cut = [tags + ["O"] * (len(wanted) - len(tags)) for tags, wanted in zip(hypotheses, references, strict=True)]
+    return span_f1(cut, references)
+
+
+def _scores(name: TaskName, hypotheses: list[str], references: list[list[str]]) -> dict[str, float]:
+    if name != "g2p":
+        return translation_scores(hypotheses, references)
+    return {
+        "per": symbol_error_rate(hypotheses, references),
+        "wer": sequence_error_rate(hypotheses, references),
+    }
+
+
+def _sources(task: Task) -> list[np.ndarray]:
+    """What is read of each example before anything is written."""
+    examples = task.evaluation
+    if examples.source is not None:
+        return [examples.source[i] for i in range(len(examples))]
+    target, prefix = examples.target, examples.prefix
+    assert target is not None and prefix is not None, "a task of text has a source or a prefix"  # noqa: PT018
+    return [target[i][prefix[i] > 0] for i in range(len(examples))]
+
+
+def _translate(task: Task, model: Any, params: Any, sources: Sequence[np.ndarray]) -> list[str]:
+    """What a model writes for each source, in batches of like length."""
+    lengths = np.array([[len(ids), 0] for ids in sources])
+    data = Examples(Ragged.of(sources), None, Ragged.of(sources))
+    size = int(np.clip(JUDGED / lengths[:, 0].mean(), 1, 256))
+    layout = make_layout(DataConfig(layout="bucketed", shapes=2, batch_examples=size), lengths)
+    written = [""] * len(sources)
+    for placement in layout.place(np.arange(len(sources)), lengths):
+        source = build_batch(data, placement).source
+        ids = np.asarray(_decode(model, _longest_target(task), params, source))
+        for example, row in zip(placement.pieces.examples.tolist(), ids, strict=False):
+            written[example] = task.target_vocabulary.decode(row.tolist())
+    return written
 
 
 def check_labels(task: Task):
@@ -90,7 +164,7 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
     own = {"batch_examples": len(chosen), "batch_tokens": None, "shapes": 1, "pack_pool": None, "pack_length": None}
     data = dataclasses.replace(data, **own, packer="lpfhp" if data.packer == "nnlshp" else data.packer)
     [placement, *_] = make_layout(data, examples.lengths[chosen]).place(chosen, examples.lengths)
-    trained = Audited(model, params, build_batch(examples, placement))
+    trained = Audited(model, params, build_batch(examples, placement), task.answers)
     report = trained.check()
     flat = trained.flat().check() if model.scores else report
     # Two of the commonest lengths, so that few shapes are compiled.
@@ -117,7 +191,7 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
     }
 
 
-def decode(model: EncoderDecoder, params: Any, source: Tokens, length: int) -> Array:
+def decode(model: Any, params: Any, source: Tokens, length: int) -> Array:
     """Greedy decoding of `source`, `[B, length]`."""
     cache = model.apply(params, source, length, method="start")
     step = lambda cache, tokens: model.apply(params, cache, tokens, method="step")
@@ -126,7 +200,9 @@ def decode(model: EncoderDecoder, params: Any, source: Tokens, length: int) -> A
 
 def _longest_target(task: Task) -> int:
     """Slots that hold every target."""
-    return round_up(int(task.train.lengths[:, 1].max()), 8)
+    train = task.train
+    prefix = 0 if train.prefix is None else np.add.reduceat(train.prefix.values, train.prefix.offsets[:-1])
+    return round_up(int((train.lengths[:, 1] - prefix).max()), 8)
 
 
 def _inputs(examples: Examples, i: int) -> dict[str, np.ndarray]:
@@ -136,13 +212,12 @@ def _inputs(examples: Examples, i: int) -> dict[str, np.ndarray]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _decode(model: EncoderDecoder, length: int, params: Any, source: Tokens) -> Array:
+def _decode(model: Any, length: int, params: Any, source: Tokens) -> Array:
     return decode(model, params, source, length)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _judge(model: Model, params: Any, batch: Batch) -> tuple[Array, Array, Array]:
-    """Sums of the loss, of the labels that count, and of those whose logit is the largest."""
+def _judge(model: Model, params: Any, batch: Batch) -> tuple[Array, Array]:
+    """The sum of the loss, and the ids whose logits are the largest."""
     logits: Any = model.apply(params, batch)
-    right = jnp.argmax(logits, axis=-1) == batch.labels
-    return *cross_entropy(logits, batch.labels, batch.weights), jnp.sum(right * batch.weights)
+    return cross_entropy(logits, batch.labels, batch.weights)[0], jnp.argmax(logits, axis=-1)

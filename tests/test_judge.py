@@ -32,7 +32,7 @@ WORDS = [" ".join(f"w{(i + j) % 7}" for j in range(2 + i % 9)) for i in range(40
 def test_only_labels_that_count_are_judged(tmp_path):
     one = setting(tmp_path, WORDS, mask_rate=0.3)
     params = one.params()
-    found = evaluate(one.task, one.model, params, "mlm")
+    found = evaluate(one.task, one.model, params, one.config.data).metrics
     lengths = one.task.evaluation.lengths
     static = make_layout(DataConfig(layout="static", batch_examples=40), lengths)
     [placement] = static.place(np.arange(40), lengths)

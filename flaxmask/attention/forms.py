@@ -9,14 +9,15 @@ sees nothing gets zeros; these are for comparison, and most leak, drift or break
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from flaxmask.attention.dropout import dropout
 from flaxmask.masks import Mask
 from flaxmask.masks.evaluate import evaluate
-from flaxmask.tokens import Array, Tokens
+from flaxmask.tokens import PADDING, Array, Tokens
 
 Scores = Float[Array, "B N Q K"]
 Visible = Bool[Array, "B 1 Q K"]
@@ -88,6 +89,26 @@ FORMS: dict[str, Callable[[Any, Any], Any]] = {
     "none": none,
 }
 """By the names that configurations use."""
+
+
+def create_mask(
+    encoder_mask: Int[Array, "B S"], decoder_ids: Int[Array, "B T"], pad_id: int = PADDING
+) -> Bool[Array, "B 1 T S"]:
+    """The mask of a cross-attention from the encoder's attention mask and the decoder's padding, True = may attend.
+
+    What `masks.segment` gives of one example a row. Its sources go on to add `-1e9 × mask`, which takes the 1 of a
+    token that may be read for one that is to be hidden: `added` reads it the right way round.
+
+    >>> create_mask(np.array([[1, 1, 0]]), np.array([[7, 0]]))[0, 0].astype(int).tolist()
+    [[1, 1, 0], [0, 0, 0]]
+
+    Args:
+      encoder_mask: 1 on real tokens of the source, 0 on padding.
+      decoder_ids: of the target.
+      pad_id: of its padding.
+    """
+    mask: Any = nn.make_attention_mask(decoder_ids != pad_id, encoder_mask > 0, jnp.logical_and, dtype=bool)
+    return mask
 
 
 def attention(

@@ -29,7 +29,7 @@ def build_batch(examples: Examples, placement: Placement, noise: Noise | None = 
     sides = {}
     for name, ragged, slots in (("source", examples.source, shape.source), ("target", examples.target, shape.target)):
         if ragged is not None:
-            sides[name] = _Side(ragged, pieces, segment, (shape.rows, slots))
+            sides[name] = _Side(ragged, pieces, segment, (shape.rows, slots), shape.side)
     out = sides.get("target", sides.get("source"))
     assert out is not None, "an example has a source or a target"
     ids = {name: side.read(side.ragged) for name, side in sides.items()}
@@ -51,8 +51,8 @@ def build_batch(examples: Examples, placement: Placement, noise: Noise | None = 
 class _Side:
     """The tokens of one side end to end, with where each goes."""
 
-    def __init__(self, ragged: Ragged, pieces: Pieces, segment: np.ndarray, shape: tuple[int, int]):
-        self.ragged, self.shape = ragged, shape
+    def __init__(self, ragged: Ragged, pieces: Pieces, segment: np.ndarray, shape: tuple[int, int], side: str):
+        self.ragged, self.shape, self._left = ragged, shape, side == "left"
         starts, spans = ragged.offsets[pieces.examples], pieces.spans
         lengths = ragged.offsets[pieces.examples + 1] - starts if spans is None else spans[:, 1] - spans[:, 0]
         ends = np.cumsum(lengths)
@@ -64,6 +64,8 @@ class _Side:
         self.segments = np.repeat(segment, lengths)
         # Slots count on through a row's pieces, and start again with each row; here of the flattened batch.
         before = (ends - lengths)[np.searchsorted(pieces.rows, pieces.rows)]
+        if self._left:  # one piece a row, which ends where the row does
+            before = before - (shape[1] - lengths)
         self._slots = np.arange(total) + np.repeat(pieces.rows * shape[1] - before, lengths)
 
     def read(self, ragged: Ragged) -> np.ndarray:
@@ -78,6 +80,6 @@ class _Side:
 
     def tokens(self, ids: np.ndarray, layout, prefix: np.ndarray | None) -> Tokens:
         positions = np.tile(np.arange(self.shape[1], dtype=np.int32), (self.shape[0], 1))
-        if layout != "any":  # there they count on through the row
+        if layout != "any" or self._left:  # else they count on through the row
             positions.reshape(-1)[self._slots] = self.positions
         return Tokens(self.fill(ids), self.fill(self.segments), positions, prefix, layout)

@@ -62,13 +62,24 @@ class DataConfig:
     """Pieces of sentencepiece, trained on the training split; characters; words between spaces. g2p has its own."""
     vocabulary_size: int = 8000
     """Most pieces or words of a vocabulary."""
+    vocabulary_of: str | None = None
+    """Data set whose training texts the pieces are learnt from; None takes the task's own."""
     share_vocabulary: bool = True
     """One vocabulary for the source and the target of a text_to_text task."""
     mask_rate: float = 0.15
     """Share of the tokens that a masked language model is asked for."""
+    mask_unit: Literal["token", "word", "span"] = "token"
+    """What a masked language model's training hides at once: tokens, all pieces of a word, or spans of tokens."""
+    mask_copies: int | None = None
+    """How many ways each example is hidden, in turn (static masks: Devlin et al. 2019 made 10 copies); None hides anew
+    each epoch (dynamic masks: Liu et al. 2019)."""
+    shift: bool = True
+    """Whether the decoder reads the target shifted right behind a beginning mark; without it, it reads the answer."""
     layout: LayoutName = "packed"
     """static: every row at one length. dynamic: random batches at their longest. bucketed: batches of like
     length. packed: several examples a row."""
+    padding_side: Literal["right", "left"] = "right"
+    """Where rows of one example are padded: behind it ("post") or before it ("pre")."""
     batch_examples: int = 128
     """Examples an update; bucketed batches hold as many real tokens on average."""
     batch_tokens: int | None = None
@@ -102,6 +113,10 @@ class DataConfig:
     """The first so many examples of the training split; None takes all."""
     evaluation_split: Literal["validation", "test"] | None = None
     """None takes test, or validation where what is published as a test has no answers."""
+    evaluation_layout: Literal["bucketed", "own"] = "bucketed"
+    """How it is laid out: the same for all rows of a table, or each as it was trained; decoding is always bucketed."""
+    sample: str | None = None
+    """A text that a trained text_to_text model is shown, and whose output stands under the table."""
     evaluation_examples: int | None = None
     """The first so many records of the evaluation split, of g2p the first so many words; None takes all."""
 
@@ -116,6 +131,8 @@ class DataConfig:
             raise ValueError("length: expected at least 2, a token and its end mark, got 1")
         if not 0.0 < self.mask_rate < 1.0:
             raise ValueError(f"mask_rate: expected 0 < share < 1, got {self.mask_rate}")
+        if self.padding_side == "left" and self.layout == "packed":
+            raise Refused("data.padding_side=left is for layouts of one example a row, not for packed")
         if self.layout == "dynamic" or (self.sort == "random" and self.batch_tokens is None):
             return
         raise Refused(f"data.sort and data.batch_tokens are for the layout dynamic, not for {self.layout}")

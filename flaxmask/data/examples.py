@@ -79,9 +79,10 @@ class Examples:
         pairs: Iterable[tuple[Sequence[int], Sequence[int]]],
         vocabularies: tuple[int, int],
         length: int | None = None,
+        shift: bool = True,
     ) -> "Examples":
-        """From pairs of ids with end marks, each side cut to `length` tokens. Raises what `of_rows` does."""
-        return cls.of_rows((pair_row(*pair, length) for pair in pairs), vocabularies)
+        """From pairs of ids with end marks, by `pair_row`. Raises what `of_rows` does."""
+        return cls.of_rows((pair_row(*pair, length, shift) for pair in pairs), vocabularies)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -103,11 +104,14 @@ class Examples:
         return np.stack([np.zeros(len(self), np.int64) if side is None else side.lengths for side in sides], axis=1)
 
 
-def pair_row(source: Sequence[int], target: Sequence[int], length: int | None = None) -> Row:
-    """A source and a target with end marks; the decoder reads the target shifted right behind a beginning mark."""
+def pair_row(source: Sequence[int], target: Sequence[int], length: int | None = None, shift: bool = True) -> Row:
+    """A source and a target with end marks; the decoder reads the target shifted right behind a beginning mark.
+
+    Without `shift` it reads the very token that it is to predict, as a known mistake has it.
+    """
     short, labels = cut(source, length), cut(target, length)
     changed = len(short) < len(source) or len(labels) < len(target)
-    return Row(short, [BOS, *labels[:-1]], labels, cut=changed)
+    return Row(short, [BOS, *labels[:-1]] if shift else labels, labels, cut=changed)
 
 
 def cut(ids: Sequence[int], length: int | None) -> Sequence[int]:

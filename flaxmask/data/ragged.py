@@ -24,7 +24,7 @@ class Ragged:
     offsets: np.ndarray
 
     @classmethod
-    def of(cls, sequences: Iterable[Sequence[int]]) -> "Ragged":
+    def of(cls, sequences: Iterable[Sequence[int] | np.ndarray]) -> "Ragged":
         """From lists of ids."""
         writer = RaggedWriter()
         for sequence in sequences:
@@ -51,7 +51,7 @@ class RaggedWriter:
         self._values, self._ends = array.array("i"), array.array("q", [0])
         self._file = None
 
-    def add(self, sequence: Sequence[int]):
+    def add(self, sequence: Sequence[int] | np.ndarray):
         """Append a sequence."""
         self._values.extend(sequence)
         self._ends.append(self._ends[-1] + len(sequence))

@@ -35,6 +35,11 @@ class Tokenizer(Protocol):
         """Text up to the first end mark."""
         ...
 
+    @property
+    def starts(self) -> bytes:
+        """For each id one byte, 1 where it begins a word."""
+        ...
+
 
 class SentencePieces:
     """A trained model of sentencepiece, such that every text comes back as it was.
@@ -61,6 +66,11 @@ class SentencePieces:
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """The pieces of each word, without an end mark; at least one for each."""
         return [self.encode(word)[:-1] for word in words]
+
+    @property
+    def starts(self) -> bytes:
+        """For each id one byte, 1 where the piece opens with a space."""
+        return bytes(self._processor.id_to_piece(i).startswith(_SPACE) for i in range(len(self)))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text up to the first end mark."""

@@ -50,6 +50,11 @@ class Vocabulary:
         """The ids of each word, without an end mark; at least one for each."""
         return [self.encode(word)[:-1] or [UNKNOWN] for word in words]
 
+    @property
+    def starts(self) -> bytes:
+        """For each id one byte, 1 where it begins a word; of characters the space does, as in pieces."""
+        return bytes(bool(self.separator) or symbol == " " for symbol in (*SPECIALS, *self.symbols))
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text up to the first end mark; padding and the beginning are left out."""
         ids = list(ids)

@@ -20,11 +20,19 @@ Model = EncoderDecoder | Stack | RecurrentStack
 
 @dataclasses.dataclass(frozen=True)
 class Audited:
-    """A model, its parameters, and a batch to audit them on."""
+    """A model, its parameters, and a batch to audit them on.
+
+    Attributes:
+      model: with a `flow`.
+      params: of the model.
+      batch: to be audited on.
+      answers: how many slots behind a label that very token is read, see `Task`; None where it is not.
+    """
 
     model: Model
     params: Any
     batch: Batch
+    answers: int | None = None
 
     @property
     def inputs(self) -> dict[str, Array]:
@@ -40,20 +48,20 @@ class Audited:
     def check(self, flow: Sequence[audit.Attends] | None = None) -> audit.AuditReport:
         """Every edge, against the model's own flow or another; leaks are named by layer.
 
-        Whatever the masks say, a real token may depend on nothing but real tokens of its own example: masks that let
-        packed examples, or padding, be read are shown to leak.
+        Whatever the masks say, a real token may depend on nothing but real tokens of its own example, and the logits
+        of a label on nothing that gives it away: masks that let packed examples, padding or the answer be read are
+        shown to leak.
         """
         steps = self.model.flow(self.batch) if flow is None else flow
         readers = {step.layer: step.reader for step in steps}
         layers = {
-            layer: self._within_examples(readers[layer], reach)
-            for layer, reach in audit.by_layer(steps, self.inputs).items()
+            layer: self._allowed(readers[layer], reach) for layer, reach in audit.by_layer(steps, self.inputs).items()
         }
         how = self.model, self.params, self.batch
         return audit.check(
             functools.partial(_logits, *how),
             self.inputs,
-            self._within_examples(self.output, audit.closure(steps, self.inputs, self.output)),
+            self._allowed(self.output, audit.closure(steps, self.inputs, self.output)),
             vocabulary=self._vocabulary(),
             layers=audit.Layers(audit.linen_trace(functools.partial(_traced, *how), layers), layers),
         )
@@ -63,11 +71,18 @@ class Audited:
             return {"source": self.model.source_vocabulary, "target": self.model.target_vocabulary}
         return {self.model.stream: self.model.vocabulary}
 
-    def _within_examples(self, reader: str, reach: audit.Reach) -> audit.Reach:
+    def _allowed(self, reader: str, reach: audit.Reach) -> audit.Reach:
         """What positions of a stream may depend on; padding on whatever the masks say."""
         segments = {name: np.asarray(getattr(self.batch, name).segments) for name in reach}
         own = segments[reader][..., None]
-        return {name: seen & ((own == segments[name][:, None]) | (own <= 0)) for name, seen in reach.items()}
+        allowed = {name: (own == segments[name][:, None]) for name in reach}
+        if reader == "target" and self.answers is not None:
+            target = self.batch.target
+            slots = np.arange(target.shape[1])
+            before = slots < slots[:, None] + self.answers
+            # A prefix gives nothing away.
+            allowed["target"] &= before if target.prefix is None else before | np.asarray(target.prefix)[:, None]
+        return {name: seen & (allowed[name] | (own <= 0)) for name, seen in reach.items()}
 
     def flat(self) -> "Audited":
         """The same model with flat scores; itself where it has none."""

@@ -48,6 +48,8 @@ class TransformerConfig:
     """Rows of the table of learned positions."""
     share_embeddings: bool = False
     """One embedding for source and target; the vocabularies must be one."""
+    stack: Literal["side", "both"] = "side"
+    """Layers of a model of one stream: those of its side, or as many as both sides have together."""
     share_layers: bool = False
     """The encoder's layers are the decoder's, without their cross-attention (Raffel et al. 2020, section 3.2.2)."""
     tie_logits: bool = True

@@ -178,6 +178,20 @@ class Layer(nn.Module):
         return self.cross_attention.project_memory(encoded)
 
 
+def extend(cached: Tokens, filled: Any, tokens: Tokens) -> Tokens:
+    """A cache's `Tokens` with new ones in the slots from `filled` on."""
+    write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, filled, axis=1)
+    prefix = jnp.zeros(tokens.shape, bool) if tokens.prefix is None else tokens.prefix
+    new = Tokens(tokens.ids, tokens.segments, tokens.positions, prefix)
+    return jax.tree.map(write, cached, new)
+
+
+def empty_key_values(config: TransformerConfig, layers: int, batch: int, length: int) -> tuple[KeyValue, ...]:
+    """Of each layer, for a cache of `length` slots."""
+    empty = jnp.zeros((batch, length, config.heads, config.d_model // config.heads), jnp.dtype(config.dtype))
+    return ((empty, empty),) * layers
+
+
 def _write(slots: Slots, new: KeyValue) -> KeyValue:
     """Keys and values of the slots with `new` at those from `start` on."""
     put = lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), slots.start, axis=1)

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
@@ -11,7 +10,7 @@ from flaxmask.attention import KeyValue
 from flaxmask.audit import Attends
 from flaxmask.masks.meaning import ceiling
 from flaxmask.models.config import MaskConfig, TransformerConfig
-from flaxmask.models.layers import Embedder, Layer, Memory, Positions, Slots, hide_pad
+from flaxmask.models.layers import Embedder, Layer, Memory, Positions, Slots, empty_key_values, extend, hide_pad
 from flaxmask.tokens import Array, Batch, Tokens
 
 
@@ -103,22 +102,17 @@ class Transformer(nn.Module):
         """Encode `source` and make a cache of `length` empty slots."""
         encoded = self.encode(source)
         batch = source.shape[0]
-        shape = (batch, length, self.config.heads, self.config.d_model // self.config.heads)
-        empty = jnp.zeros(shape, jnp.dtype(self.config.dtype))
         return Cache(
             Tokens.empty(batch, length),
             jnp.zeros((), jnp.int32),
-            tuple((empty, empty) for _ in self.decoder),
+            empty_key_values(self.config, len(self.decoder), batch, length),
             tuple(layer.project_memory(encoded) for layer in self.decoder),
             source,
         )
 
     def step(self, cache: Cache, tokens: Tokens) -> tuple[Float[Array, "B Q V"], Cache]:
         """Logits after `tokens` `[B, Q]`, and the cache with them; any Q, so a prefix can be read at once."""
-        write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, cache.filled, axis=1)
-        prefix = jnp.zeros(tokens.shape, bool) if tokens.prefix is None else tokens.prefix
-        new = Tokens(tokens.ids, tokens.segments, tokens.positions, prefix)
-        cached = jax.tree.map(write, cache.tokens, new)
+        cached = extend(cache.tokens, cache.filled, tokens)
         x = self._embed_target(tokens, True)
         layers = []
         for layer, key_value, memory in zip(self.decoder, cache.layers, cache.memory, strict=True):

@@ -1,7 +1,7 @@
 """Figures from results."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,29 @@ def bars(rows: Sequence[str], results: Sequence[dict[str, Any]], names: Sequence
         if len(names) > 1:
             for axes in figure.axes[1:]:
                 axes.set_yticklabels([])
+    return figure
+
+
+CURVES = ("training_loss", "loss", "wer", "bleu", "accuracy")
+"""Metrics that are drawn over the updates, where a learning curve has them."""
+
+
+def curves(points: Mapping[tuple[str, int], Sequence[Mapping[str, float]]]) -> Figure:
+    """One panel a metric, one line a row and seed, over the updates."""
+    names = [name for name in CURVES if all(name in point for of in points.values() for point in of)]
+    with matplotlib.rc_context({"font.size": 9}):
+        figure = Figure(figsize=(3.2 * len(names), 3.0), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+            metric = METRICS[name]
+            for number, ((row, seed), of) in enumerate(points.items()):
+                values = [point[name] * metric.scale for point in of]
+                colour, marker = _COLOURS[number % len(_COLOURS)], "osv^Dx+"[number % 7]
+                steps = [point["updates"] for point in of]
+                axes.plot(steps, values, color=colour, marker=marker, markersize=3, label=f"{row}, seed {seed}")
+            axes.set_xlabel("updates")
+            axes.set_ylabel(f"{metric.label} ({metric.unit})" if metric.unit else metric.label)
+            axes.spines[["top", "right"]].set_visible(False)
+        figure.axes[0].legend(frameon=False)
     return figure
 
 

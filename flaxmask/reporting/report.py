@@ -44,7 +44,11 @@ def write(directory: Path) -> list[Table]:
     """
     settings = results.read_settings(directory)
     lines = results.read(directory)
-    tables = make_tables(settings, lines)
+    kept = [results.Kept(directory, line["row"], line["seed"]) for line in lines]
+    read = lambda name: {
+        (k.row, k.seed): json.loads(path.read_text()) for k in kept if (path := getattr(k, name)).exists()
+    }
+    tables = make_tables(settings, lines, read("examples"))
     results.write_whole(directory / "table.md", "\n".join(table.markdown() for table in tables))
     results.write_whole(directory / "table.tex", "\n".join(table.latex() for table in tables))
     results.write_whole(directory / "table.csv", make_csv(settings, lines))
@@ -56,6 +60,9 @@ def write(directory: Path) -> list[Table]:
             which = f"table_{number}_" if len(tables) > 1 else ""
             pictures.append(directory / "figures" / f"{which}{'_and_'.join(shown)}.png")
             figures.save(figures.bars(part["rows"], own, shown), pictures[-1])
+    if curves := read("curve"):
+        pictures.append(directory / "figures" / "learning_curves.png")
+        figures.save(figures.curves(curves), pictures[-1])
     results.write_whole(directory / "report.html", _page(tables, settings, lines, pictures))
     return tables
 

@@ -1,15 +1,52 @@
 """The lines of `results.jsonl`: one for each row and seed."""
 
 import json
+import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flaxmask.names import Refused
 
 FILE = "results.jsonl"
 SETTINGS = "config.json"
-CURVES = "curves"
+
+
+class Kept(NamedTuple):
+    """Where the files of a cell lie.
+
+    Attributes:
+      directory: of the run.
+      row: of the table.
+      seed: of the row.
+    """
+
+    directory: Path
+    row: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.row}-{self.seed}"
+
+    @property
+    def checkpoints(self) -> Path:
+        """A folder."""
+        return self.directory / "checkpoints" / str(self)
+
+    @property
+    def audit(self) -> Path:
+        """What the audit found; with the endings .txt, .json and .png."""
+        return self.directory / "audit" / str(self)
+
+    @property
+    def curve(self) -> Path:
+        """The learning curve: a list of points."""
+        return self.directory / "curves" / f"{self}.json"
+
+    @property
+    def examples(self) -> Path:
+        """How well each example of the evaluation was answered, a list of shares."""
+        return self.directory / "examples" / f"{self}.json"
 
 
 def read(directory: Path) -> list[dict[str, Any]]:
@@ -24,11 +61,19 @@ def read(directory: Path) -> list[dict[str, Any]]:
     lines = []
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            lines.append(json.loads(text))
+            line = json.loads(text)
         except json.JSONDecodeError as error:
             raise Refused(
                 f"{path}, line {number}: not readable ({error.msg}); remove the line to compute it anew"
             ) from error
+        lines.append(
+            line
+            | {
+                "metrics": {
+                    name: float(value) if isinstance(value, str) else value for name, value in line["metrics"].items()
+                }
+            }
+        )
     return lines
 
 
@@ -48,9 +93,13 @@ def read_settings(directory: Path) -> dict[str, Any]:
 
 
 def append(directory: Path, line: dict[str, Any]):
-    """Add a result."""
+    """Add a result. JSON has no NaN and no infinity: these are written as text."""
     lines = [*read(directory), line]
-    write_whole(directory / FILE, "".join(json.dumps(entry) + "\n" for entry in lines))
+    text = ""
+    for entry in lines:
+        metrics = {name: value if math.isfinite(value) else str(value) for name, value in entry["metrics"].items()}
+        text += json.dumps(entry | {"metrics": metrics}, allow_nan=False) + "\n"
+    write_whole(directory / FILE, text)
 
 
 def write_whole(path: Path, text: str):

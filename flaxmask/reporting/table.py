@@ -5,7 +5,8 @@ import dataclasses
 import io
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -13,6 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from flaxmask.reporting.metrics import METRICS
+from flaxmask.reporting.verdicts import digits, equivalence, verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,13 @@ def _needed(lines: Sequence[Sequence[str]]) -> int:
     )
 
 
-def make_tables(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[Table]:
+Shares = Mapping[tuple[str, int], Sequence[float]]
+"""For rows and seeds, how well each example was answered."""
+
+
+def make_tables(
+    settings: dict[str, Any], results: Sequence[dict[str, Any]], shares: Shares = MappingProxyType({})
+) -> list[Table]:
     """The tables of a run, one for each part: mean, and ± standard deviation where there are several seeds.
 
     Where others published a figure of a row, it stands beside ours with the difference and a verdict.
@@ -82,11 +90,14 @@ def make_tables(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> 
     Args:
       settings: of `config.json`: parts, rows and published figures.
       results: lines of `results.jsonl`.
+      shares: for the tests of equivalence.
     """
-    return [_make_table(part, settings, results) for part in settings["parts"]]
+    return [_make_table(part, settings, results, shares) for part in settings["parts"]]
 
 
-def _make_table(part: dict[str, Any], settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> Table:
+def _make_table(
+    part: dict[str, Any], settings: dict[str, Any], results: Sequence[dict[str, Any]], shares: Shares
+) -> Table:
     lines = {row: [line["metrics"] for line in results if line["row"] == row] for row in part["rows"]}
     measured = {name for metrics in lines.values() for line in metrics for name in line}
     # A metric that no row of this table has, such as an error rate of a task without words, is no column of it.
@@ -105,12 +116,32 @@ def _make_table(part: dict[str, Any], settings: dict[str, Any], results: Sequenc
             cells.append(show(name, values))
             if name in compared:
                 cells += [printed[row].get(name, "–"), _difference(name, values, printed[row].get(name))]
-        cells += [_verdict(lines[row], printed[row])] if compared else []
+        cells += [verdict(row, lines, printed, settings.get("compared", "exact"))] if compared else []
+        cells += [_equivalence(part, row, shares)] if part.get("reference") else []
         rows.append(tuple(cells))
     head += ["verdict"] if compared else []
+    head += [f"within {part['margin']:g} points of {part['reference']}"] if part.get("reference") else []
     own = [line for line in results if line["row"] in part["rows"]]
     source = [f"published: {settings['published_by']}"] if compared else []
-    return Table(part["title"], tuple(head), tuple(rows), (*source, *_notes(settings, own)))
+    if not settings.get("published") and settings.get("published_by"):
+        source = [settings["published_by"]]
+    samples = [f"{line['row']}: {text!r} → {said!r}" for line in own for text, said in line.get("samples", {}).items()]
+    if part.get("reference"):
+        source.append(
+            f"within: p of two one-sided tests, paired by example, that the share of right labels is no more than "
+            f"{part['margin']:g} percentage points from that of {part['reference']}; below 0.05 it is shown"
+        )
+    return Table(part["title"], tuple(head), tuple(rows), (*source, *samples, *_notes(settings, own)))
+
+
+def _equivalence(part: dict[str, Any], row: str, shares: Shares) -> str:
+    """Whether a row is shown to be equivalent to the part's reference, with the p-value."""
+    seeds = [seed for name, seed in shares if name == row and (part["reference"], seed) in shares]
+    if row == part["reference"] or not seeds:
+        return "–"
+    mean = lambda name: [statistics.fmean(of) for of in zip(*(shares[name, seed] for seed in seeds), strict=True)]
+    p = equivalence(mean(row), mean(part["reference"]), part["margin"] / 100.0)
+    return f"{'yes' if p < 0.05 else 'not shown'} (p {p:.3f})"
 
 
 def _heading(name: str) -> str:
@@ -122,24 +153,8 @@ def _difference(name: str, values: Sequence[float], published: str | None) -> st
     """Ours less theirs, with their digits."""
     if published is None or not values:
         return "–"
-    far = round(statistics.fmean(values) * METRICS[name].scale - float(published), _digits(published))
-    return f"{far:+.{_digits(published)}f}" if far else "0"
-
-
-def _verdict(lines: Sequence[dict[str, Any]], published: dict[str, str]) -> str:
-    """Whether ours, rounded to the digits that they gave, is theirs in every figure."""
-    if not published or not lines:
-        return "–"
-    same = [
-        name in line and f"{line[name] * METRICS[name].scale:.{_digits(figure)}f}" == figure
-        for line in lines
-        for name, figure in published.items()
-    ]
-    return "reproduced" if all(same) else "falls short"
-
-
-def _digits(figure: str) -> int:
-    return len(figure.partition(".")[2])
+    far = round(statistics.fmean(values) * METRICS[name].scale - float(published), digits(published))
+    return f"{far:+.{digits(published)}f}" if far else "0"
 
 
 def make_csv(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> str:

@@ -26,6 +26,8 @@ class TrainingConfig:
     """Share of the target that is spread over the vocabulary without the pad (Szegedy et al. 2016)."""
     checkpoint_every: int = 500
     """Updates between checkpoints; a run that is cut off goes on from the last one."""
+    on_nan: Literal["stop", "record"] = "stop"
+    """Where the loss is no number: stop the run, or end this row's training there and record at which update."""
     curve_every: int | None = None
     """Updates between points of the learning curve, at each of which the model is judged; None draws none. What is
     judged in the end is the last update's model, whatever the curve shows."""
@@ -41,3 +43,22 @@ class TrainingConfig:
             raise ValueError(f"label_smoothing: expected 0 ≤ share < 1, got {self.label_smoothing}")
         if not 0.0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate: expected more than 0, got {self.learning_rate}")
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+    """A classifier that starts from the layers of a trained language model, and is judged beside it."""
+
+    name: str | None = None
+    """Data set of its texts and labels; None trains none."""
+    epochs: int = 3
+    learning_rate: float = 5e-4
+    batch_examples: int = 64
+    train_examples: int | None = None
+    """The first so many; None takes all."""
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_examples", "train_examples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")

@@ -30,7 +30,9 @@ class Progress:
       plan: a hash of all that decides which examples come when.
       peak_memory_bytes: of the largest compiled update.
       loss: of the last update, nats a target token.
-      since: updates and sum of their losses since the last point of the curve.
+      diverged_at: the update whose loss was no number, and the last one; None where there was none.
+      since: updates since the last point of the curve.
+      since_loss: the sum of their losses.
       curve: the learning curve: updates, mean training loss since the last point, and what `watch` gave.
     """
 
@@ -45,7 +47,9 @@ class Progress:
     plan: str = ""
     peak_memory_bytes: int = 0
     loss: float = float("nan")
-    since: tuple[int, float] = (0, 0.0)
+    diverged_at: int | None = None
+    since: int = 0
+    since_loss: float = 0.0
     curve: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
     @property
@@ -64,6 +68,7 @@ def train(
     plan: str = "",
     watch: Callable[[Any], dict[str, float]] | None = None,
     watch_every: int | None = None,
+    record_nan: bool = False,
 ) -> tuple[TrainState, Progress]:
     """Run the iterator to its end, from the newest checkpoint where there is one.
 
@@ -77,9 +82,13 @@ def train(
       plan: of the iterator; a checkpoint of another one is refused.
       watch: judges the parameters for a point of the curve.
       watch_every: updates between two points; None draws no curve.
+      record_nan: end at a loss that is no number, instead of raising.
 
     Returns:
       The last state, as one copy, and the progress.
+
+    Raises:
+      FloatingPointError: a loss that is no number; the message names the update.
     """
     progress = Progress(devices=len(step.devices), plan=plan)
     if checkpoints is not None and checkpoints.latest is not None:
@@ -95,6 +104,8 @@ def train(
                 f"lose or repeat examples: bring back the data as it was, or use another folder"
             )
         progress = Progress(**saved)
+    if progress.diverged_at is not None:
+        return state, progress
     placed = step.place(state)
     clock = _Clock(step, progress)
     for batch in iterator:
@@ -105,11 +116,14 @@ def train(
         progress.loss = float(jax.block_until_ready(metrics)["loss"])
         clock.tick()
         if not np.isfinite(progress.loss):
+            if record_nan:
+                progress.diverged_at = progress.steps
+                break
             raise FloatingPointError(f"the loss of update {progress.steps} is {progress.loss}")
         report(progress)
         if watch is not None and watch_every is not None:
-            updates, total = progress.since
-            progress.since = updates + 1, total + progress.loss
+            progress.since += 1
+            progress.since_loss += progress.loss
             if progress.steps % watch_every == 0:
                 _add_point(progress, watch(step.fetch(placed).params))
                 clock.skip()
@@ -123,10 +137,13 @@ def train(
 
 def _add_point(progress: Progress, judged: dict[str, float]):
     """A point of the curve; its training loss is the mean since the last one."""
-    updates, total = progress.since
-    point = {"updates": progress.steps, "training_loss": total / updates, "seconds": progress.seconds}
+    point = {
+        "updates": progress.steps,
+        "training_loss": progress.since_loss / progress.since,
+        "seconds": progress.seconds,
+    }
     progress.curve.append(point | judged)
-    progress.since = 0, 0.0
+    progress.since, progress.since_loss = 0, 0.0
 
 
 def count_tokens(progress: Progress, batch: Batch):

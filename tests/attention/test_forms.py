@@ -97,3 +97,9 @@ def test_a_model_applies_its_form():
     real = np.asarray(batch.target.real)
     np.testing.assert_allclose(out["renormalised"][real][:, 1:], out[None][real][:, 1:], atol=1e-5)
     assert np.abs(out["none"][real][:, 1:] - out[None][real][:, 1:]).max() > 1e-3
+
+
+def test_create_mask_is_segment_of_one_example_a_row(rng):
+    source, target = (rng.integers(0, 3, shape).astype(np.int32) for shape in ((3, 5), (3, 4)))
+    whole = masks.segment(Tokens.of(target), Tokens.of(source))
+    np.testing.assert_array_equal(forms.create_mask((source > 0).astype(np.int32), target), whole)

@@ -132,3 +132,24 @@ def test_the_iterator_resumes_in_the_middle_of_an_epoch():
 def test_a_pack_shorter_than_the_longest_example_is_refused():
     with pytest.raises(ValueError, match=r"data\.pack_length=8: the longest example takes 16 slots"):
         make_layout(DataConfig(layout="packed", pack_length=8, length=16), toy.examples(5).lengths)
+
+
+def test_rows_may_be_padded_on_the_left():
+    """The same tokens at the same positions, at the end of each row."""
+    data = toy.examples(6, longest=7)
+    for right, left in zip(
+        toy.batches(data, "static", 4), toy.batches(data, "static", 4, padding_side="left"), strict=True
+    ):
+        for name in ("source", "target"):
+            one, other = getattr(right, name), getattr(left, name)
+            assert other.layout == "any"
+            for row in range(one.shape[0]):
+                count = one.real[row].sum()
+                slots = other.shape[1] - np.arange(count, 0, -1)
+                assert np.flatnonzero(other.real[row]).tolist() == slots.tolist()
+                for part in ("ids", "positions", "segments"):
+                    moved, there = getattr(other, part)[row, slots], getattr(one, part)[row, :count]
+                    np.testing.assert_array_equal(moved, there)
+        np.testing.assert_array_equal(left.labels[left.weights > 0], right.labels[right.weights > 0])
+    with pytest.raises(ValueError, match=r"data\.padding_side=left is for layouts of one example a row"):
+        DataConfig(layout="packed", padding_side="left")

@@ -87,7 +87,7 @@ def test_a_prefix_lm_sees_the_source_and_predicts_the_target(tmp_path):
     source, target = (task.source_vocabulary.encode(text) for text in PAIRS[0])
     length = len(source) + len(target)
     assert batch.target.ids[0, :length].tolist() == [*source, BOS, *target[:-1]]
-    assert batch.target.prefix[0, :length].tolist() == [True] * (len(source) + 1) + [False] * (len(target) - 1)
+    assert batch.target.prefix[0, :length].tolist() == [True] * len(source) + [False] * len(target)
     weighted = batch.weights[0] > 0
     assert batch.labels[0, weighted].tolist() == target
     assert weighted.tolist().index(True) == len(source), "the beginning mark predicts the first"

@@ -15,7 +15,9 @@ from flaxmask.data.tasks.text_to_text import prefix_row
 from flaxmask.data.vocabulary import BOS, EOS
 from flaxmask.models.audited import Audited
 from flaxmask.models.config import MaskConfig
+from flaxmask.models.pooling import Pooled
 from flaxmask.models.stack import Stack
+from flaxmask.tokens import Tokens
 from flaxmask.training.loss import cross_entropy
 from tests import toy
 
@@ -116,3 +118,47 @@ def test_logits_have_a_column_a_label():
     assert model("tagging").apply(params("tagging"), batches("tagging", "static")[0]).shape[-1] == 7
     assert "head" in params("tagging")["params"]
     assert "head" not in params("mlm")["params"], "tied to the embedding"
+
+
+def test_steps_behind_a_prefix_give_the_logits_of_the_whole():
+    """The prefix is read at once, padded to the longest of the batch; what follows one token at a time."""
+    batch = batches("prefix_lm", "static")[0]
+    whole = jax.jit(model("prefix_lm").apply)(params("prefix_lm"), batch)
+    count = batch.target.prefix.sum(axis=1)
+    source = np.zeros((len(count), count.max() + 2), np.int32)
+    for row, ids in enumerate(batch.target.ids):
+        source[row, : count[row]] = ids[: count[row]]
+    apply = functools.partial(model("prefix_lm").apply, params("prefix_lm"))
+    cache = apply(Tokens.of(source, layout="rows"), 8, method="start")
+    step = jax.jit(functools.partial(apply, method="step"))
+    rows = np.arange(len(count))
+    longest = (batch.target.real.sum(axis=1) - count).max()
+    for t in range(longest):
+        at = np.minimum(count + t, batch.target.shape[1] - 1)
+        ones = np.ones((len(rows), 1), np.int32)
+        logits, cache = step(cache, Tokens(batch.target.ids[rows, at][:, None], ones, ones * t))
+        real = batch.target.real[rows, at] & (count + t < batch.target.shape[1])
+        assert real.any()
+        np.testing.assert_allclose(logits[real, 0, 1:], whole[rows, at][real, 1:], atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "query"])
+@pytest.mark.parametrize("layout", ["static", "packed"])
+def test_what_is_pooled_is_the_example_s_alone(pooling, layout):
+    """In every layout, and from all of its positions."""
+    config = dataclasses.replace(CONFIG, pooling=pooling)
+    pooled = Stack(config, MaskConfig(), SIZE, 7, "source", pooled=True)
+    batch = batches("tagging", layout)[0]
+    weights = jax.jit(pooled.init)(jax.random.PRNGKey(0), batch)
+    report = Audited(pooled, weights, batch).check()
+    assert report.ok, str(report)
+    assert not report.dead, "the first position reads the whole example, whatever its place in the row"
+
+
+def test_a_pooled_mean_is_the_mean_of_the_example():
+    batch = batches("tagging", "static")[0]
+    x = jax.random.normal(jax.random.PRNGKey(0), (*batch.source.shape, CONFIG.d_model))
+    pool = Pooled(dataclasses.replace(CONFIG, pooling="mean"))
+    out = pool.apply({}, x, batch.source)
+    for row, real in enumerate(batch.source.real):
+        np.testing.assert_allclose(out[row, 0], x[row, real].mean(axis=0), atol=1e-6)

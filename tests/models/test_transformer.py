@@ -1,13 +1,18 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from flaxmask import Tokens
+from flaxmask import Batch, Tokens
+from flaxmask.models.audited import Audited
 from flaxmask.models.config import MaskConfig, TransformerConfig
 from flaxmask.models.layers import sinusoid
+from flaxmask.models.transformer import Transformer
+from flaxmask.training.step import TrainState, train_step
 from tests import toy
 
 BATCH = toy.batches(toy.examples(6, longest=6), "packed", 6, pack_length=16)[0]
@@ -77,6 +82,57 @@ def test_the_pad_s_embedding_gets_no_gradient():
     assert not gradients["source_embedder"]["embedding"][0].any()
     assert not gradients["target_embedder"]["embedding"][0].any()
     assert gradients["source_embedder"]["embedding"][4:].any()
+
+
+def test_the_pad_s_embedding_is_zero_and_never_moves():
+    """Not even where the mask lets padding be read, and the logits are tied and smoothed."""
+    masks = MaskConfig("full", "causal", "full")
+    batch = toy.batches(toy.examples(4, longest=6), "static", 4)[0]
+    optimizer = optax.adam(0.1)
+    state = TrainState.create(toy.params(masks=masks), optimizer, 0)
+    apply = lambda params, batch, rng: toy.model(masks=masks).apply(params, batch)
+    step = jax.jit(functools.partial(train_step, apply=apply, optimizer=optimizer, label_smoothing=0.1))
+    for _ in range(3):
+        state, _ = step(state, batch)
+    for side in ("source_embedder", "target_embedder"):
+        table = state.params["params"][side]["embedding"]
+        assert not np.any(table[0])
+        assert np.any(table != toy.params(masks=masks)["params"][side]["embedding"]), "others move"
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_ids_of_ten_by_five_give_logits_of_a_thousand(tied):
+    """System E of the sources, with an embedding of its own on the output side, or the target's."""
+    config = TransformerConfig(
+        d_model=512, heads=8, d_ffn=64, encoder_layers=1, decoder_layers=1, dropout=0.0, tie_logits=tied
+    )
+    ids = np.random.default_rng(0).integers(4, 1000, (10, 5)).astype(np.int32)
+    batch = Batch(source=Tokens.of(ids), target=Tokens.of(ids))
+    logits = jax.eval_shape(
+        lambda: Transformer(config, MaskConfig(), 1000, 1000).init_with_output(jax.random.PRNGKey(0), batch)[0]
+    )
+    assert logits.shape == (10, 5, 1000)
+
+
+def test_shared_layers_are_the_decoder_s():
+    config = dataclasses.replace(toy.DEEP, share_layers=True)
+    params = toy.params(config)["params"]
+    assert not any(name.startswith("encoder_") and name != "encoder_norm" for name in params)
+    assert Audited(toy.model(config), {"params": params}, BATCH, answers=1).check().ok
+    with pytest.raises(ValueError, match="share_layers: expected as many layers on both sides, got 1 and 2"):
+        dataclasses.replace(toy.CONFIG, decoder_layers=2, share_layers=True)
+
+
+def test_a_model_that_sees_its_answer_leaks():
+    """A mask that is declared is no excuse: the label of a slot is one slot further on."""
+    sees = MaskConfig(decoder="segment")
+    model = dataclasses.replace(toy.model(), masks=sees)
+    leaks = Audited(model, toy.params(), BATCH, answers=1).check().leaks
+    assert {leak.input for leak in leaks} == {"target"}
+    assert all(leak.input_position > leak.output_position for leak in leaks)
+    assert Audited(model, toy.params(), BATCH).check().ok, "obeys what it declares"
+    unshifted = Audited(toy.model(), toy.params(), BATCH, answers=0).check().leaks
+    assert {leak.input_position - leak.output_position for leak in unshifted} == {0}
 
 
 def test_dropout_is_drawn_in_training_alone():

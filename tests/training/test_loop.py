@@ -92,6 +92,47 @@ def test_a_loss_that_is_no_number_stops_the_run():
         train(start(), batches(DATA, PLAN), CompiledStep(broken, devices=jax.devices()[:1]))
 
 
+def test_a_loss_that_is_no_number_may_be_recorded(tmp_path):
+    """The row ends there, and again where it is resumed; the table goes on."""
+    broken = functools.partial(UPDATE, apply=lambda params, batch, rng: toy.model().apply(params, batch) * np.nan)
+    for _ in range(2):
+        step = CompiledStep(broken, devices=jax.devices()[:1])
+        with Checkpoints(tmp_path) as kept:
+            _, progress = train(start(), batches(DATA, PLAN), step, kept, 3, record_nan=True)
+        assert (progress.diverged_at, progress.steps) == (1, 1)
+
+
+def test_a_learning_curve_goes_on_where_it_was(tmp_path):
+    """Points at their updates, each with the mean loss since the one before, cut off or not."""
+    watched = []
+
+    def curve(directory, stop_after=None):
+        losses = []
+
+        def report(progress):
+            losses.append(progress.loss)
+            if len(losses) == stop_after:
+                raise KeyboardInterrupt
+
+        def watch(params):
+            watched.append(params)
+            return {"loss": float(len(watched))}
+
+        with Checkpoints(directory) as kept:
+            step = CompiledStep(UPDATE, devices=jax.devices()[:1])
+            _, progress = train(start(), batches(DATA, PLAN), step, kept, 3, report, watch=watch, watch_every=4)
+        return progress.curve, losses
+
+    whole, losses = curve(tmp_path / "whole")
+    assert [point["updates"] for point in whole] == list(range(4, len(losses) + 1, 4))
+    assert whole[1]["training_loss"] == pytest.approx(np.mean(losses[4:8]))
+    with pytest.raises(KeyboardInterrupt):
+        curve(tmp_path / "cut", stop_after=5)
+    again, _ = curve(tmp_path / "cut")
+    strip = lambda points: [(point["updates"], point["training_loss"]) for point in points]
+    assert strip(again) == strip(whole)
+
+
 def test_another_number_of_devices_is_refused(tmp_path):
     run(tmp_path, stop_after=5)
     step = CompiledStep(UPDATE, devices=jax.devices()[:2])

@@ -30,7 +30,7 @@ def make_layout(config: DataConfig, lengths: np.ndarray, devices: int = 1) -> La
     source, target = longest_sides(config, lengths)
     rows = round_up(config.batch_examples, devices)
     if config.layout == "static":
-        return Static(config.batch_examples, Shape(rows, source, target))
+        return Static(config.batch_examples, _padded(config, rows, source, target))
     if config.layout == "dynamic":
         return _make_dynamic(config, lengths, (source, target), devices)
     if config.layout == "bucketed":
@@ -46,6 +46,12 @@ def longest_sides(config: DataConfig, lengths: np.ndarray) -> tuple[int, int]:
     given = config.length or 0
     source, target = (given if 0 < side <= given else round_up(int(side), 8) for side in lengths.max(axis=0))
     return source, target
+
+
+def _padded(config: DataConfig, rows: int, source: int, target: int) -> Shape:
+    """A shape of one example a row."""
+    left = config.padding_side == "left"
+    return Shape(rows, source, target, "any" if left else "rows", config.padding_side)
 
 
 def _make_dynamic(config: DataConfig, lengths: np.ndarray, static: tuple[int, int], devices: int) -> Dynamic:
@@ -67,7 +73,7 @@ def _make_dynamic(config: DataConfig, lengths: np.ndarray, static: tuple[int, in
         longest.append(reach[size - 1])
         start += size
     sides = choose_shapes(np.array([*longest, static]), config.shapes)
-    return Dynamic(tuple(Shape(rows(max(side)), *side) for side in sides), config.sort, devices)
+    return Dynamic(tuple(_padded(config, rows(max(side)), *side) for side in sides), config.sort, devices)
 
 
 def _make_bucketed(config: DataConfig, lengths: np.ndarray, devices: int) -> Bucketed:
@@ -77,7 +83,7 @@ def _make_bucketed(config: DataConfig, lengths: np.ndarray, devices: int) -> Buc
     # In slots, so that an update holds `batch_examples` on average, as in the other layouts.
     budget = config.batch_examples * slots[smallest_fit(lengths, sides)].mean()
     rows = [round_up(max(round(budget / n), 1), devices) for n in slots]
-    shapes = tuple(Shape(n, *side) for n, side in zip(rows, sides, strict=True))
+    shapes = tuple(_padded(config, n, *side) for n, side in zip(rows, sides, strict=True))
     return Bucketed(config.window * config.batch_examples, shapes)
 
 

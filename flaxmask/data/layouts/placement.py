@@ -14,13 +14,16 @@ class Shape(NamedTuple):
       rows: of the batch.
       source: slots of a row in the source; 0 where the task has none.
       target: slots of a row in the target; 0 where the task has none.
-      layout: the promise that its `Tokens` make; "any" is packed rows whose positions count on through the row.
+      layout: the promise that its `Tokens` make; "any" is packed rows whose positions count on through the row, or
+        rows that are padded on the left.
+      side: where padding stands.
     """
 
     rows: int
     source: int
     target: int
     layout: Literal["rows", "packed", "any"] = "rows"
+    side: Literal["right", "left"] = "right"
 
 
 class Placement(NamedTuple):

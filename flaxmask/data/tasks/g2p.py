@@ -30,11 +30,13 @@ def grapheme_to_phoneme(config: DataConfig) -> Task:
         pronunciations.setdefault(word, []).append(pronunciation)
     first = dict(itertools.islice(pronunciations.items(), config.evaluation_examples))
     sizes = len(letters), len(phonemes)
+    rows = lambda found: Examples.of((encode(*pair) for pair in found), sizes, config.length, config.shift)
     return Task(
-        train=Examples.of((encode(*pair) for pair in pairs("train", config.train_examples)), sizes, config.length),
-        evaluation=Examples.of((encode(word, said[0]) for word, said in first.items()), sizes, config.length),
+        train=rows(pairs("train", config.train_examples)),
+        evaluation=rows((word, said[0]) for word, said in first.items()),
         references=list(first.values()),
         source_vocabulary=letters,
         target_vocabulary=phonemes,
         skipped=reader.skipped,
+        answers=int(config.shift),
     )

@@ -25,7 +25,8 @@ def _texts(config: DataConfig, make_row: Callable[[list[int]], Row], marks: int)
     texts = lambda split, most: (reader.text(text) for text, _ in reader.records(split, most))
     vocabulary = learn_vocabulary(config, texts("train", config.train_examples))
     room = None if config.length is None else max(config.length - marks, 1)
-    noise = MaskedTokens(len(vocabulary), config.mask_rate) if marks else None
+    # What is judged is hidden token by token, however the training hides.
+    noise = MaskedTokens(len(vocabulary), config.mask_rate, starts=vocabulary.starts) if marks else None
 
     def rows(split: str, most: int | None, references: list[list[str]]) -> Iterator[Row]:
         del references  # the labels say what is right
@@ -34,4 +35,4 @@ def _texts(config: DataConfig, make_row: Callable[[list[int]], Row], marks: int)
             for start in range(0, len(ids), room or len(ids)):
                 yield make_row(ids[start : start + (room or len(ids))])
 
-    return make_task(config, reader, rows, (vocabulary, vocabulary), noise)
+    return make_task(config, reader, rows, (vocabulary, vocabulary), noise, None if marks else 1)

@@ -29,6 +29,8 @@ class Task:
       target_vocabulary: of what is predicted.
       noise: of a masked language model; None for other tasks.
       skipped: records left out, by reason.
+      answers: how many slots behind a label the decoder reads that very token: 1 where its input is shifted, 0 where
+        it is not. None where labels are not among what is read.
     """
 
     train: Examples
@@ -38,6 +40,7 @@ class Task:
     target_vocabulary: Tokenizer
     noise: MaskedTokens | None = None
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
+    answers: int | None = None
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -165,7 +168,10 @@ def _is_empty(value: Any) -> bool:
 
 
 def learn_vocabulary(config: DataConfig, texts: Iterator[str]) -> SentencePieces | Vocabulary:
-    """The vocabulary that the configuration asks for, from the training split's texts."""
+    """The vocabulary that the configuration asks for, from the training split's texts or another data set's."""
+    if config.vocabulary_of is not None:
+        reader = Reader(DataConfig(name=config.vocabulary_of))
+        texts = (reader.text(text) for text, _ in reader.records("train"))
     if config.tokenizer == "characters":
         return Vocabulary.build(texts, "", config.vocabulary_size)
     if config.tokenizer == "words":
@@ -183,6 +189,7 @@ def make_task(
     rows: Rows,
     vocabularies: tuple[Tokenizer, Tokenizer],
     noise: MaskedTokens | None = None,
+    answers: int | None = None,
 ) -> Task:
     """Reads the training and the evaluation split.
 
@@ -192,6 +199,7 @@ def make_task(
       rows: of a split.
       vocabularies: of the source and of the target.
       noise: of a masked language model; its mask is one more id.
+      answers: see `Task`.
     """
     # The vocabularies were learnt from the training split: what was left out there would count twice.
     reader.skipped.clear()
@@ -205,4 +213,5 @@ def make_task(
         target_vocabulary=vocabularies[1],
         noise=noise,
         skipped=reader.skipped,
+        answers=answers,
     )

@@ -1,5 +1,6 @@
 """Text in, text out: translation, summaries, answers to questions; by two sides, or as a prefix and what follows."""
 
+import functools
 from collections.abc import Callable, Iterator
 
 from flaxmask.data.config import DataConfig
@@ -10,12 +11,16 @@ from flaxmask.data.vocabulary import BOS, PAD
 
 def text_to_text(config: DataConfig) -> Task:
     """Pairs for an encoder and a decoder."""
-    return _pairs(config, config.share_vocabulary, pair_row)
+    row = functools.partial(pair_row, shift=config.shift)
+    return _pairs(config, config.share_vocabulary, row, int(config.shift))
 
 
 def prefix_lm(config: DataConfig) -> Task:
-    """The source as a prefix that all of the example may see, the target behind it; the target alone is predicted."""
-    return _pairs(config, True, prefix_row)
+    """The source as a prefix that all of the example may see, the target behind it; the target alone is predicted.
+
+    The beginning mark belongs to the target: a prefix that is read before anything is written does not know it.
+    """
+    return _pairs(config, True, prefix_row, 1)
 
 
 def prefix_row(source: list[int], target: list[int], length: int | None = None) -> Row:
@@ -27,12 +32,12 @@ def prefix_row(source: list[int], target: list[int], length: int | None = None) 
         target=[*short, BOS, *labels[:-1]],
         labels=[PAD] * before + list(labels),
         weights=[0] * before + [1] * len(labels),
-        prefix=[1] * (before + 1) + [0] * (len(labels) - 1),
+        prefix=[1] * before + [0] * len(labels),
         cut=before < len(source) or len(labels) < len(target),
     )
 
 
-def _pairs(config: DataConfig, shared: bool, make_row: Callable[..., Row]) -> Task:
+def _pairs(config: DataConfig, shared: bool, make_row: Callable[..., Row], answers: int) -> Task:
     reader = Reader(config)
 
     def texts(side: int | None) -> Iterator[str]:
@@ -49,4 +54,4 @@ def _pairs(config: DataConfig, shared: bool, make_row: Callable[..., Row]) -> Ta
             references.append(answer if isinstance(answer, list) else [answer])
             yield make_row(source.encode(reader.text(question)), target.encode(reader.text(answer)), config.length)
 
-    return make_task(config, reader, rows, (source, target))
+    return make_task(config, reader, rows, (source, target), answers=answers)

@@ -1,0 +1,80 @@
+"""Sentence polarity: forms of applying a mask × layouts, and heads of a classifier."""
+
+from flaxmask.data.config import DataConfig
+from flaxmask.experiment import Config, Experiment, Part
+from flaxmask.models.config import TransformerConfig
+from flaxmask.training.config import TrainingConfig
+
+_FORMS = {
+    "flaxmask": None,
+    "minus infinity": "minus_infinity",
+    "-1e9 added": "added_1e9",
+    "renormalised": "renormalised",
+    "multiplied": "multiplied",
+    "literal": "literal",
+    "memory": "memory",
+    "no mask": "none",
+}
+_LAYOUTS = ("static", "dynamic", "bucketed", "packed")
+_GRID = {
+    f"{form}, {layout}": {"model.mask_form": _FORMS[form], "data.layout": layout}
+    for form in _FORMS
+    for layout in _LAYOUTS
+}
+_HEADS = {
+    "first position": {"model.pooling": "first"},
+    "masked mean": {"model.pooling": "mean"},
+    "attention of [CLS]": {"model.pooling": "query"},
+}
+_FEW = (
+    *("flaxmask, static", "flaxmask, bucketed", "flaxmask, packed", "renormalised, static", "multiplied, static"),
+    *("literal, static", "no mask, static", "no mask, packed"),
+)
+_COLUMNS = ("diverged_at", "loss", "accuracy", "leaks", "nan_outputs", "batch_drift")
+
+EXPERIMENT = Experiment(
+    name="sentiment",
+    title="Does a classifier depend on how a mask is applied, how batches are laid out, and what it reads?",
+    rows=_GRID | _HEADS,
+    scales={
+        "smoke": Config(
+            DataConfig(
+                name="sentence_polarity",
+                evaluation_layout="own",
+                vocabulary_size=1000,
+                length=32,
+                train_examples=96,
+                evaluation_examples=32,
+                batch_examples=32,
+            ),
+            TransformerConfig(d_model=32, d_ffn=64, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0),
+            training=TrainingConfig(on_nan="record"),
+        ),
+        "quick": Config(
+            DataConfig(
+                name="sentence_polarity",
+                evaluation_layout="own",
+                vocabulary_size=4000,
+                length=48,
+                shapes=2,
+                batch_examples=64,
+            ),
+            TransformerConfig(d_model=64, d_ffn=128, heads=4, encoder_layers=1, decoder_layers=1, dropout=0.1),
+            training=TrainingConfig(
+                epochs=3, learning_rate=2e-3, schedule="cosine", label_smoothing=0.0, on_nan="record"
+            ),
+        ),
+        "paper": Config(
+            DataConfig(name="sentence_polarity", evaluation_layout="own", vocabulary_size=8000, batch_examples=64),
+            TransformerConfig(d_model=256, d_ffn=1024, heads=4, encoder_layers=2, decoder_layers=1, dropout=0.4),
+            training=TrainingConfig(epochs=10, learning_rate=5e-4, label_smoothing=0.0, on_nan="record"),
+        ),
+    },
+    parts=(
+        Part("Form of the mask × layout", tuple(_GRID), _COLUMNS, reference="flaxmask, static", margin=3.0),
+        Part("What the classifier reads", tuple(_HEADS), _COLUMNS),
+    ),
+    left_out=dict.fromkeys(("smoke", "quick"), tuple(row for row in _GRID if row not in _FEW)),
+    published={"masked mean": {"accuracy": "76.1"}},
+    published_by="Kim 2014, CNN-rand, 10-fold cross-validation; an anchor for the level, not the same model",
+)

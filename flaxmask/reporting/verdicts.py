@@ -1,0 +1,92 @@
+"""What our figures say of published ones, in one word, and whether two rows are equivalent."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+from flaxmask.reporting.metrics import METRICS
+
+Lines = Mapping[str, Sequence[Mapping[str, float]]]
+"""For each row, the metrics of each seed."""
+Printed = Mapping[str, Mapping[str, str]]
+"""For each row, published figures by metric, as text with their digits."""
+
+
+def verdict(row: str, lines: Lines, printed: Printed, compared: str) -> str:
+    """The word for a row; "–" where nothing can be compared yet.
+
+    Args:
+      row: of the table.
+      lines: ours.
+      printed: theirs.
+      compared: see `Experiment.compared`.
+    """
+    figures = {name: figure for name, figure in printed[row].items() if any(name in line for line in lines[row])}
+    if not figures:
+        return "–"
+    if compared == "trend":
+        holds = [_in_order(row, name, lines, printed) for name in figures]
+        known = [held for held in holds if held is not None]
+        return ("trend holds" if all(known) else "trend fails") if known else "–"
+    reached = _exactly if compared == "exact" else _level
+    good = all(reached(name, [line[name] for line in lines[row] if name in line], figures[name]) for name in figures)
+    return "reproduced" if good else "falls short"
+
+
+def _exactly(name: str, ours: Sequence[float], published: str) -> bool:
+    """Whether every seed, rounded to the digits that they gave, is theirs."""
+    return all(f"{value * METRICS[name].scale:.{digits(published)}f}" == published for value in ours)
+
+
+def _level(name: str, ours: Sequence[float], published: str) -> bool:
+    """Whether our mean is at least as good as theirs, or no further off than our deviation over seeds."""
+    spread = statistics.stdev(ours) if len(ours) > 1 else 0.0
+    better = statistics.fmean(ours) * METRICS[name].scale - float(published)
+    return (better if METRICS[name].better == "high" else -better) >= -spread * METRICS[name].scale
+
+
+def _in_order(row: str, name: str, lines: Lines, printed: Printed) -> bool | None:
+    """Whether the row stands to all others as in the published table; None where there is no other."""
+    ours = {
+        other: statistics.fmean(line[name] for line in lines[other] if name in line)
+        for other in printed
+        if name in printed[other] and any(name in line for line in lines[other])
+    }
+    theirs = float(printed[row][name])
+    others = [other for other in ours if float(printed[other][name]) != theirs]
+    if not others:
+        return None
+    return all((ours[row] > ours[other]) == (theirs > float(printed[other][name])) for other in others)
+
+
+def digits(figure: str) -> int:
+    """After the point."""
+    return len(figure.partition(".")[2])
+
+
+def equivalence(ours: Sequence[float], reference: Sequence[float], margin: float) -> float:
+    """The p-value of two one-sided tests (Schuirmann 1987) that a mean difference lies within ± `margin`.
+
+    Small values show equivalence. Differences are paired, and the normal distribution stands for Student's, as it may
+    from about a hundred examples on.
+
+    >>> equivalence([0.5] * 200, [0.5] * 200, 0.02)
+    0.0
+
+    Args:
+      ours: a score an example.
+      reference: of the same examples.
+      margin: in the scores' unit.
+
+    Raises:
+      ValueError: other examples, or fewer than 2.
+    """
+    differences = [a - b for a, b in zip(ours, reference, strict=True)]
+    if len(differences) < 2:
+        raise ValueError(f"ours: expected at least 2 examples, got {len(differences)}")
+    mean = statistics.fmean(differences)
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    nearest = margin - abs(mean)
+    if error == 0.0:
+        return 0.0 if nearest > 0 else 1.0
+    return 1.0 - statistics.NormalDist().cdf(nearest / error)
