@@ -12,7 +12,9 @@ EXPERIMENT = Experiment(
     rows={"LSTM with attention": {"architecture": "recurrent", "data.layout": "bucketed"}, "Transformer 4x4": {}},
     scales={
         "smoke": Config(
-            DataConfig(length=24, train_examples=256, batch_examples=64, evaluation_examples=64, shapes=2),
+            DataConfig(
+                layout="static", length=24, train_examples=256, batch_examples=64, evaluation_examples=64, shapes=2
+            ),
             model=TransformerConfig(d_model=32, d_ffn=64, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0),
             recurrent=RecurrentConfig(d_model=16, hidden=16, bidirectional=True, attention="dot"),
         ),

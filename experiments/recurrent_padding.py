@@ -41,7 +41,7 @@ EXPERIMENT = Experiment(
                 batch_examples=64,
             ),
             architecture="recurrent",
-            recurrent=RecurrentConfig(d_model=64, hidden=64, dropout=0.3),
+            recurrent=RecurrentConfig(d_model=64, hidden=64),
             training=TrainingConfig(epochs=3, learning_rate=2e-3, schedule="cosine", label_smoothing=0.0),
         ),
         "paper": Config(
@@ -55,7 +55,7 @@ EXPERIMENT = Experiment(
                 batch_examples=64,
             ),
             architecture="recurrent",
-            recurrent=RecurrentConfig(d_model=256, hidden=256, dropout=0.5),
+            recurrent=RecurrentConfig(d_model=256, hidden=256),
             training=TrainingConfig(epochs=6, learning_rate=1e-3, schedule="cosine", label_smoothing=0.0),
         ),
     },

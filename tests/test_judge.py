@@ -1,17 +1,18 @@
 """How a trained model is judged, on tasks so small that it can be counted by hand."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
 import pytest
 
-from flaxmask.cell import Setting
+from flaxmask.cell import Setting, transfer
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig
 from flaxmask.data.layouts import make_layout
 from flaxmask.experiment import Config
-from flaxmask.judge import audit_model, evaluate
+from flaxmask.judge import _span_f1, audit_model, evaluate
 from flaxmask.models.config import TransformerConfig
 from flaxmask.names import Refused
 
@@ -83,3 +84,41 @@ def test_evaluation_may_be_longer_than_a_packed_row(tmp_path):
     params = jax.tree.map(np.asarray, one.params())
     found = audit_model(one.task, one.model, params, one.config.data, tmp_path / "audit")
     assert found["leaks"] == 0
+
+
+def test_a_classifier_starts_from_the_layers_of_a_language_model(tmp_path):
+    """All but its head, and but the mask's row of the embedding, which it has no use for."""
+    trained = setting(tmp_path, WORDS).params()
+    rows = [json.dumps({"source": text, "label": "a" if i % 2 else "b"}) for i, text in enumerate(WORDS)]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(rows) + "\n")
+    path = str(tmp_path / "{split}.jsonl")
+    data = DataConfig(path=path, tokenizer="words", task="classification", target="label")
+    fresh = Setting.of(Config(data, SMALL), 1, 1).params()
+    params = transfer(trained, fresh)["params"]
+    old = trained["params"]
+    np.testing.assert_array_equal(params["embedder"]["embedding"], old["embedder"]["embedding"][:-1])
+    jax.tree.map(np.testing.assert_array_equal, params["layers_0"], old["layers_0"])
+    jax.tree.map(np.testing.assert_array_equal, params["head"], fresh["params"]["head"])
+    wide = Setting.of(Config(data, dataclasses.replace(SMALL, d_ffn=64)), 1, 1).params()
+    with pytest.raises(Refused, match=r"layers_0/\w+/\w+: expected \[\S+ ?\S*\], the trained model has"):
+        transfer(trained, wide)
+
+
+def test_tags_of_words_that_were_cut_count_as_o(tmp_path):
+    rows = [{"tokens": ["Ann", "met", "Bob", "Lee"], "tags": ["B-p", "O", "B-p", "I-p"]}] * 4
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = DataConfig(
+        path=str(tmp_path / "{split}.jsonl"),
+        tokenizer="words",
+        task="tagging",
+        source="tokens",
+        target="tags",
+        length=3,
+    )
+    one = Setting.of(Config(data, SMALL), 0, 1)
+    right = {name: one.task.target_vocabulary.encode(name)[0] for name in ("B-p", "O")}
+    predicted = [np.array([right["B-p"], right["O"]])] * 4
+    # Of two spans a sentence, one is found and one was cut off: 2 · 1 / (1 + 2).
+    assert _span_f1(one.task, predicted) == pytest.approx(200 / 3)

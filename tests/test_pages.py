@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import pytest
 
 import run
@@ -43,6 +44,12 @@ NEEDED = {
 # The canonical training text is not among the files for tests.
 REBUILT = {"mlm_masking": {"data.name": "wikitext2/rebuilt", "data.vocabulary_of": "wikitext2/rebuilt"}}
 OLD = ("padding", "packing")  # these have tests of their own
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+    """Programs for several devices are tested elsewhere, and take twice as long to compile."""
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
 
 
 def fill(name, folder, overrides, rows=()):

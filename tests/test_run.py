@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import run
@@ -14,6 +15,7 @@ from flaxmask import experiment as experiments
 from flaxmask.experiment import Config, find
 from flaxmask.names import Refused
 from flaxmask.overrides import keys
+from flaxmask.reporting import results
 from flaxmask.reporting.metrics import MEASURED, METRICS
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +53,15 @@ def command(*arguments, **environment):
         (
             ["--experiment", "padding", "data.layout=static"],
             "data.layout differs between the rows of padding",
+        ),
+        (["--experiment", "padding", "--row", "pakced"], "--row pakced: did you mean 'packed'?"),
+        (
+            ["--experiment", "padding", "data.padding_side=left"],
+            "data.padding_side=left is for layouts of one example a row",
+        ),
+        (
+            ["--experiment", "g2p", "data.task=lm", "recurrent.bidirectional=True"],
+            "recurrent.bidirectional: lm would read the answer from the end",
         ),
         (["--experiment", "padding", "--scale", "qick"], "--scale qick: did you mean 'quick'?"),
         (["--experiment", "padding", "--parallel", "pmpa"], "--parallel pmpa: did you mean 'pmap'?"),
@@ -93,7 +104,7 @@ def test_list_names_the_experiments(capsys):
     assert run.main(["--list"]) == 0
     out = capsys.readouterr().out
     assert "padding: " in out
-    assert "static, dynamic, bucketed, packed" in out
+    assert "static; dynamic; bucketed; packed" in out
     assert out.count("no expectation") == 0
 
 
@@ -274,6 +285,26 @@ def test_a_run_that_computed_nothing_does_not_keep_its_folder(tmp_path):
     (tmp_path / "checkpoints" / "static-0").mkdir(parents=True)
     with pytest.raises(Refused, match="scale is 'quick' there and 'smoke' here"):
         smoke.claim()
+
+
+def test_rows_that_are_named_are_filled_and_others_stay_open(tmp_path):
+    configs = PADDING.configs("smoke", {})
+    some = experiments.Run(PADDING, "smoke", 2, tmp_path, configs, only=("packed", "static"))
+    assert some.cells() == [("static", 0), ("packed", 0), ("static", 1), ("packed", 1)]
+    assert some.settings() == experiments.Run(PADDING, "smoke", 2, tmp_path, configs).settings(), "one folder"
+
+
+def test_what_is_no_number_is_kept_and_the_file_stays_json(tmp_path):
+    line = {"row": "a", "seed": 0, "metrics": {"loss": float("nan"), "batch_drift": float("inf"), "leaks": 3}}
+    results.append(tmp_path, line)
+    results.append(tmp_path, line | {"seed": 1})
+    refuse = lambda text: pytest.fail(f"{text} is not JSON")
+    for text in (tmp_path / "results.jsonl").read_text().splitlines():
+        json.loads(text, parse_constant=refuse)
+    for read in results.read(tmp_path):
+        assert np.isnan(read["metrics"]["loss"])
+        assert read["metrics"]["batch_drift"] == np.inf
+        assert isinstance(read["metrics"]["leaks"], int)
 
 
 def test_a_report_is_written_anew(finished, capsys):

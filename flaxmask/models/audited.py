@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from flaxmask import audit
@@ -50,7 +51,7 @@ class Audited:
 
         Whatever the masks say, a real token may depend on nothing but real tokens of its own example, and the logits
         of a label on nothing that gives it away: masks that let packed examples, padding or the answer be read are
-        shown to leak.
+        shown to leak. Outputs at padding, which count nowhere, may be anything but NaN.
         """
         steps = self.model.flow(self.batch) if flow is None else flow
         readers = {step.layer: step.reader for step in steps}
@@ -72,7 +73,7 @@ class Audited:
         return {self.model.stream: self.model.vocabulary}
 
     def _allowed(self, reader: str, reach: audit.Reach) -> audit.Reach:
-        """What positions of a stream may depend on; padding on whatever the masks say."""
+        """What positions of a stream may depend on; of padding nothing is asked, since nobody reads it."""
         segments = {name: np.asarray(getattr(self.batch, name).segments) for name in reach}
         own = segments[reader][..., None]
         allowed = {name: (own == segments[name][:, None]) for name in reach}
@@ -82,7 +83,7 @@ class Audited:
             before = slots < slots[:, None] + self.answers
             # A prefix gives nothing away.
             allowed["target"] &= before if target.prefix is None else before | np.asarray(target.prefix)[:, None]
-        return {name: seen & (allowed[name] | (own <= 0)) for name, seen in reach.items()}
+        return {name: seen & allowed[name] & (own > 0) for name, seen in reach.items()}
 
     def flat(self) -> "Audited":
         """The same model with flat scores; itself where it has none."""
@@ -110,7 +111,10 @@ def _with_ids(batch: Batch, ids: dict[str, Array]) -> Batch:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _logits(model: Model, params: Any, batch: Batch, **ids: Array) -> Array:
-    return model.apply(params, _with_ids(batch, ids))  # pyright: ignore[reportReturnType]
+    logits: Any = model.apply(params, _with_ids(batch, ids))
+    # What stands at padding nobody reads; but a NaN would reach a loss through a weight of 0.
+    real = (batch.source if batch.target is None else batch.target).real[..., None]
+    return jnp.where(real | jnp.isnan(logits), logits, 0.0)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("capture_intermediates", "mutable"))

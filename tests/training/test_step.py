@@ -160,3 +160,11 @@ def test_clipping_bounds_the_update_s_gradients():
         s.mu["w"] for s in jax.tree.leaves(state, is_leaf=lambda s: hasattr(s, "mu")) if hasattr(s, "mu")
     )
     np.testing.assert_allclose(first(moment(clipped)) / first(moment(free)), 1e-3 / 20.0, rtol=1e-4)
+
+
+def test_rmsprop_is_optax_s():
+    """First update of a gradient of ones, from a constant rate: -rate / sqrt(1 - decay)."""
+    config = TrainingConfig(optimizer="rmsprop", schedule="constant", warmup_steps=0, clip_norm=None, beta2=0.9)
+    rule = make_optimizer(config, 10)
+    updates, _ = rule.update({"x": jnp.ones(3)}, rule.init({"x": jnp.zeros(3)}))
+    np.testing.assert_allclose(updates["x"], -config.learning_rate / np.sqrt(0.1), rtol=1e-4)
