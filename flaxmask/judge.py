@@ -93,7 +93,8 @@ def _evaluation_layout(data: DataConfig, examples: Examples) -> Layout:
 def _span_f1(task: Task, predicted: Sequence[np.ndarray]) -> float:
     """Of the words that a row had room for; the tags of others count as O."""
     references = [tags.split(" ") for [tags] in task.references]
-    hypotheses = [task.target_vocabulary.decode(ids.tolist()).split(" ") for ids in predicted]
+    # One by one: an end mark, which an untrained model may predict, would end the text.
+    hypotheses = [[task.target_vocabulary.decode([label]) for label in ids.tolist()] for ids in predicted]
     cut = [tags + ["O"] * (len(wanted) - len(tags)) for tags, wanted in zip(hypotheses, references, strict=True)]
     return span_f1(cut, references)
 
