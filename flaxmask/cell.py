@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,10 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
         results.write_whole(kept.curve, json.dumps(progress.curve, indent=1) + "\n")
     laid_out = setting.plan.report()
     task, model = setting.task, setting.model
-    judged = evaluate(task, model, state.params, config.data)
+    # Both spend most of their time on compiling, which takes one core each.
+    with ThreadPoolExecutor() as pool:
+        audited = pool.submit(audit_model, task, model, state.params, config.data, kept.audit)
+        judged = evaluate(task, model, state.params, config.data)
     results.write_whole(kept.examples, json.dumps([round(float(share), 6) for share in judged.shares]) + "\n")
     metrics = {
         "real_tokens_per_second": progress.tokens_per_second,
@@ -178,7 +182,7 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
         "shapes": len(laid_out.shapes),
         **task.counts,
         **judged.metrics,
-        **audit_model(task, model, state.params, config.data, kept.audit),
+        **audited.result(),
     }
     if progress.diverged_at is not None:
         metrics["diverged_at"] = progress.diverged_at

@@ -84,10 +84,20 @@ def evaluate(task: Task, model: Model, params: Any, data: DataConfig) -> Judged:
 
 def _evaluation_layout(data: DataConfig, examples: Examples) -> Layout:
     """The row's own where it asks for it; else one for every row of a table, so that the same programs judge them."""
-    size = int(np.clip(JUDGED / examples.lengths.mean(axis=0).max(), 1, 256))
     if data.evaluation_layout == "own":
-        return make_layout(dataclasses.replace(data, batch_examples=size, batch_tokens=None), examples.lengths)
-    return make_layout(DataConfig(layout="bucketed", shapes=2, batch_examples=size), examples.lengths)
+        own = dataclasses.replace(data, batch_examples=_batch_examples(examples.lengths), batch_tokens=None)
+        return make_layout(own, examples.lengths)
+    return _bucketed(examples.lengths)
+
+
+def _bucketed(lengths: np.ndarray) -> Layout:
+    """Batches of like length; of few examples one shape, since compiling another costs more than it saves."""
+    shapes = 2 if len(lengths) > 1000 else 1
+    return make_layout(DataConfig(layout="bucketed", shapes=shapes, batch_examples=_batch_examples(lengths)), lengths)
+
+
+def _batch_examples(lengths: np.ndarray) -> int:
+    return int(np.clip(JUDGED / lengths.mean(axis=0).max(), 1, min(256, len(lengths))))
 
 
 def _span_f1(task: Task, predicted: Sequence[np.ndarray]) -> float:
@@ -122,10 +132,8 @@ def _translate(task: Task, model: Any, params: Any, sources: Sequence[np.ndarray
     """What a model writes for each source, in batches of like length."""
     lengths = np.array([[len(ids), 0] for ids in sources])
     data = Examples(Ragged.of(sources), None, Ragged.of(sources))
-    size = int(np.clip(JUDGED / lengths[:, 0].mean(), 1, 256))
-    layout = make_layout(DataConfig(layout="bucketed", shapes=2, batch_examples=size), lengths)
     written = [""] * len(sources)
-    for placement in layout.place(np.arange(len(sources)), lengths):
+    for placement in _bucketed(lengths).place(np.arange(len(sources)), lengths):
         source = build_batch(data, placement).source
         ids = np.asarray(_decode(model, _longest_target(task), params, source))
         for example, row in zip(placement.pieces.examples.tolist(), ids, strict=False):
