@@ -32,7 +32,7 @@ EXPERIMENT = Experiment(
             TransformerConfig(d_model=32, d_ffn=64, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0),
         ),
         "quick": Config(
-            DataConfig(layout="dynamic", shapes=1, length=24, train_examples=12_000, evaluation_examples=500),
+            DataConfig(layout="dynamic", shapes=1, length=24, train_examples=36_000, evaluation_examples=500),
             TransformerConfig(d_model=64, d_ffn=128, heads=4, encoder_layers=1, decoder_layers=1, dropout=0.0),
             training=TrainingConfig(learning_rate=4e-3, schedule="cosine", label_smoothing=0.0),
         ),

@@ -38,7 +38,9 @@ EXPERIMENT = Experiment(
             DataConfig(
                 task="text_to_text", train_examples=128, batch_examples=64, evaluation_examples=32, vocabulary_size=330
             ),
-            TransformerConfig(d_model=32, d_ffn=64, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0),
+            TransformerConfig(
+                d_model=32, d_ffn=64, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0, share_embeddings=True
+            ),
         ),
         "quick": Config(
             DataConfig(
@@ -49,12 +51,16 @@ EXPERIMENT = Experiment(
                 evaluation_examples=1_000,
                 vocabulary_size=400,
             ),
-            TransformerConfig(d_model=96, d_ffn=192, heads=4, encoder_layers=2, decoder_layers=2, dropout=0.0),
+            TransformerConfig(
+                d_model=96, d_ffn=192, heads=4, encoder_layers=2, decoder_layers=2, dropout=0.0, share_embeddings=True
+            ),
             training=TrainingConfig(epochs=2, learning_rate=3e-3, schedule="cosine"),
         ),
         "paper": Config(
             DataConfig(name="multi30k/en-de", vocabulary_size=10_000),
-            TransformerConfig(d_model=256, d_ffn=1024, heads=4, encoder_layers=6, decoder_layers=6, dropout=0.3),
+            TransformerConfig(
+                d_model=256, d_ffn=1024, heads=4, encoder_layers=6, decoder_layers=6, dropout=0.3, share_embeddings=True
+            ),
             training=TrainingConfig(epochs=40, learning_rate=2e-3, warmup_steps=2_000),
         ),
     },

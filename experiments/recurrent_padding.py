@@ -62,5 +62,9 @@ EXPERIMENT = Experiment(
     columns=("training_loss", "loss", "accuracy", "leaks", "batch_drift", "step_milliseconds"),
     published={"pre-padded, no mask": {"accuracy": "80"}, "post-padded, no mask": {"accuracy": "50"}},
     published_by="Dwarampudi & Reddy 2019 (arXiv 1903.07288), about, on other reviews; the mask is our column",
+    notes=(
+        "no mask and inputs times mask learn the same, since the pad's embedding is zeros and never moves; only where "
+        "another id stands at padding, as the audit tries it, do they differ",
+    ),
     compared=dict.fromkeys(("smoke", "quick", "paper"), "trend"),
 )

@@ -6,11 +6,22 @@ from flaxmask.models.config import RecurrentConfig, TransformerConfig
 from flaxmask.training.config import TrainingConfig
 
 _RECURRENT = {"architecture": "recurrent", "data.layout": "bucketed"}
+# As the sources have it: embeddings of 256, states of 128, batches of 64.
+_A = {
+    **_RECURRENT,
+    "recurrent.d_model": 256,
+    "recurrent.hidden": 128,
+    "recurrent.attention": "none",
+    "training.optimizer": "rmsprop",
+    "data.batch_examples": 64,
+}
 
 EXPERIMENT = Experiment(
     name="translation_zh",
     title="How well do an LSTM, its kinds of attention, and a Transformer translate English to Chinese?",
     rows={
+        "system A: LSTM, RMSprop": _A,
+        "system A, inputs times mask": {**_A, "recurrent.masking": "inputs"},
         "LSTM": {**_RECURRENT, "recurrent.attention": "none"},
         "LSTM, interactive attention": {**_RECURRENT, "recurrent.attention": "interactive"},
         "LSTM, additive attention": {**_RECURRENT, "recurrent.attention": "additive"},

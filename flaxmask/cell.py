@@ -65,7 +65,11 @@ class Setting:
             return model.apply(params, batch, deterministic=False, rngs={"dropout": rng})
 
         update = functools.partial(
-            train_step, apply=apply, optimizer=optimizer, label_smoothing=config.training.label_smoothing
+            train_step,
+            apply=apply,
+            optimizer=optimizer,
+            label_smoothing=config.training.label_smoothing,
+            keep_finite=config.training.on_nan == "record",
         )
         return cls(config, seed, task, plan, model, update)
 
@@ -164,7 +168,9 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
     with ThreadPoolExecutor() as pool:
         audited = pool.submit(audit_model, task, model, state.params, config.data, kept.audit)
         judged = evaluate(task, model, state.params, config.data)
-    results.write_whole(kept.examples, json.dumps([round(float(share), 6) for share in judged.shares]) + "\n")
+    results.write_whole(
+        kept.examples, json.dumps([None if np.isnan(x) else round(float(x), 6) for x in judged.shares]) + "\n"
+    )
     metrics = {
         "real_tokens_per_second": progress.tokens_per_second,
         "real_token_fraction": progress.real_tokens / progress.slots,
@@ -186,6 +192,8 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
     }
     if progress.diverged_at is not None:
         metrics["diverged_at"] = progress.diverged_at
+        for name in ("real_tokens_per_second", "step_milliseconds", "train_seconds", "training_loss"):
+            del metrics[name]  # of too few updates, or no number
     if config.finetune.name is not None:
         metrics["finetuned_accuracy"] = _finetune(config, seed, parallel, kept, state.params)
     return metrics, judged.samples
@@ -226,7 +234,12 @@ def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trai
         train_examples=how.train_examples,
     )
     training = dataclasses.replace(
-        config.training, epochs=how.epochs, learning_rate=how.learning_rate, curve_every=None
+        config.training,
+        epochs=how.epochs,
+        learning_rate=how.learning_rate,
+        warmup_steps=how.warmup_steps,
+        schedule="cosine",
+        curve_every=None,
     )
     setting = Setting.of(Config(data, config.model, config.mask, training), seed, len(jax.local_devices()))
     state = setting.state()
@@ -237,7 +250,9 @@ def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trai
 
 
 def transfer(trained: Any, fresh: Any) -> Any:
-    """Fresh parameters with all that a trained model has under the same names; of a longer table its first rows.
+    """Fresh parameters with all that a trained model has under the same names, but for a head of its own.
+
+    Of a longer embedding the first rows are taken: the mask is the last.
 
     Raises:
       Refused: parameters of one name that do not fit; the message names them.
@@ -245,9 +260,9 @@ def transfer(trained: Any, fresh: Any) -> Any:
     old: dict[str, Any] = dict(flatten_dict(trained, sep="/"))
 
     def take(name: str, leaf: Any) -> Any:
-        if name not in old:
+        if name not in old or "head" in name.split("/"):
             return leaf
-        rows = old[name][: len(leaf)]
+        rows = old[name][: len(leaf)] if name.endswith("embedder/embedding") else old[name]
         if rows.shape != leaf.shape:
             raise Refused(f"{name}: expected {list(leaf.shape)}, the trained model has {list(old[name].shape)}")
         return rows

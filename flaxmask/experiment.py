@@ -49,10 +49,36 @@ class Config:
             raise Refused(
                 f"data.packer=concatenate cuts examples, which is for language models: {task} needs them whole"
             )
+        _refuse_ignored(self, task)
         if self.architecture == "recurrent" and task in ("lm", "prefix_lm") and self.recurrent.bidirectional:
             raise Refused(f"recurrent.bidirectional: {task} would read the answer from the end")
-        if self.model.share_embeddings and not (task == "text_to_text" and self.data.share_vocabulary):
+        one = task == "prefix_lm" or (task == "text_to_text" and self.data.share_vocabulary)
+        if self.model.share_embeddings and not one:
             raise Refused(f"model.share_embeddings: {task} has two vocabularies; text_to_text may have one")
+        if self.finetune.name is not None and (task != "mlm" or self.data.vocabulary_of is None):
+            raise Refused(
+                "finetune.name: a masked language model is finetuned, and data.vocabulary_of gives both its pieces"
+            )
+
+
+def _refuse_ignored(config: Config, task: str):
+    """Refuse what would be set and change nothing."""
+    data, masks = config.data, MaskConfig()
+    ignored = {
+        f"data.shift=False is for tasks of a source and a target, not for {task}": not data.shift
+        and task not in ("g2p", "text_to_text"),
+        f"data.mask_unit and data.mask_copies are for mlm, not for {task}": task != "mlm"
+        and (data.mask_unit, data.mask_copies) != ("token", None),
+        f"data.sample is for text_to_text, not for {task}": data.sample is not None and task != "text_to_text",
+        "architecture=recurrent reads in its own order: of the masks, mask.cross alone is for its attention": (
+            config.architecture == "recurrent"
+            and (config.mask.encoder, config.mask.decoder, config.model.mask_form)
+            != (masks.encoder, masks.decoder, None)
+        ),
+    }
+    for message, found in ignored.items():
+        if found:
+            raise Refused(message)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +116,7 @@ class Experiment:
       published_by: where these stand; or that nobody published such a table.
       compared: for each scale, how ours and theirs are compared. exact: every digit. level: at least as good, or
         within our own spread; where data and protocol are theirs. trend: whether rows come in their order.
+      notes: what a reader of the tables would stumble on, a line each.
       seeds: for each scale, how many seeds.
       expected: for each scale, the time it takes and the figures to expect; shown by `--list` and `--dry-run`.
     """
@@ -106,6 +133,7 @@ class Experiment:
     compared: Mapping[str, Literal["exact", "level", "trend"]] = dataclasses.field(
         default_factory=lambda: {"smoke": "trend", "quick": "trend", "paper": "level"}
     )
+    notes: tuple[str, ...] = ()
     seeds: Mapping[str, int] = dataclasses.field(default_factory=lambda: {"smoke": 1, "quick": 1, "paper": 3})
     expected: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -177,6 +205,7 @@ class Run:
             "published": self.experiment.published,
             "published_by": self.experiment.published_by,
             "compared": self.experiment.compared[self.scale],
+            "notes": self.experiment.notes,
             "rows": {row: dataclasses.asdict(config) for row, config in self.configs.items()},
         }
 
@@ -198,7 +227,8 @@ class Run:
         checkpoints = self.workdir / "checkpoints"
         # A run that computed nothing yet holds nothing that could be lost.
         if results.read(self.workdir) or (checkpoints.is_dir() and any(checkpoints.iterdir())):
-            difference = _difference(results.read_settings(self.workdir), settings)
+            compute = lambda of: {key: of.get(key) for key in ("experiment", "scale", "parallel", "rows")}
+            difference = _difference(compute(results.read_settings(self.workdir)), compute(settings))
             if difference:
                 raise Refused(
                     f"{self.workdir} holds results of another configuration ({difference}): "

@@ -40,7 +40,8 @@ class Judged(NamedTuple):
 
     Attributes:
       metrics: of all examples.
-      shares: float `[examples]`, of the labels of each example that come first.
+      shares: float `[examples]`, of the labels of each example that come first; of tags, of those that name something.
+        NaN where there are none.
       samples: texts that were asked for, and what was written.
     """
 
@@ -74,12 +75,16 @@ def evaluate(task: Task, model: Model, params: Any, data: DataConfig) -> Judged:
         order = np.argsort(example, kind="stable")
         parts = np.split(predicted[order], np.cumsum(counts)[:-1])
         metrics["span_f1"] = _span_f1(task, parts)
+        # Of a text in which nearly all tags are O, these alone tell one model from another.
+        named = labels != task.target_vocabulary.encode("O")[0]
+        right = np.bincount(example[named], (labels == predicted)[named], len(examples))
+        counts = np.bincount(example[named], minlength=len(examples))
     elif name in ("g2p", "text_to_text", "prefix_lm"):
         metrics |= _scores(name, _translate(task, model, params, _sources(task)), task.references)
         if data.sample is not None and name == "text_to_text":
             ids = np.array(task.source_vocabulary.encode(data.sample), np.int32)
             samples = {data.sample: _translate(task, model, params, [ids])[0]}
-    return Judged(metrics, right / np.maximum(counts, 1), samples)
+    return Judged(metrics, np.where(counts > 0, right / np.maximum(counts, 1), np.nan), samples)
 
 
 def _evaluation_layout(data: DataConfig, examples: Examples) -> Layout:
@@ -181,9 +186,13 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
     alike = np.flatnonzero(of.reshape(-1) == np.argmax(counts))
     pair = alike[:2] if len(alike) > 1 else [0, len(examples) - 1]
     write = None
+    how: dict[str, Any] = {"side": data.padding_side}
     if isinstance(model, EncoderDecoder):
-        write = lambda source: np.asarray(_decode(model, _longest_target(task), params, source)).tolist()
-    drift = trained.drift([_inputs(examples, int(i)) for i in pair], write, pads=(5,))
+        write = lambda source, target: _written(task, model, params, source)
+    elif examples.prefix is not None:
+        how["prefixes"] = [examples.prefix[i] > 0 for i in pair]
+        write = lambda target: _written(task, model, params, _prefix(target))
+    drift = trained.drift([_inputs(examples, int(i)) for i in pair], write, pads=(5,), **how)
 
     text = f"as trained: {report}\nwith flat scores: {flat}\n{drift}\n"
     results.write_whole(kept.with_name(kept.name + ".txt"), text)
@@ -198,6 +207,16 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
         "nan_outputs": len({*report.nan, *flat.nan}),
         "batch_drift": drift.largest,
     }
+
+
+def _written(task: Task, model: Any, params: Any, source: Tokens) -> list[list[int]]:
+    return np.asarray(_decode(model, _longest_target(task), params, source)).tolist()
+
+
+def _prefix(tokens: Tokens) -> Tokens:
+    """The prefixes alone, with padding where the rest stood."""
+    only = lambda x: np.where(tokens.prefix, x, 0).astype(np.int32)
+    return Tokens(only(tokens.ids), only(tokens.segments), tokens.positions, None, tokens.layout)
 
 
 def decode(model: Any, params: Any, source: Tokens, length: int) -> Array:

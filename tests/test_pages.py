@@ -111,7 +111,10 @@ def check_forms(metrics):
         assert metrics[row]["loss"] == pytest.approx(metrics["flaxmask"]["loss"], abs=1e-4), row
     for row in ("weights multiplied", "literal softmax(x + mask)", "memory multiplied", "none"):
         assert metrics[row]["batch_drift"] > 1e-3, row
-    assert metrics["minus infinity"]["nan_outputs"] or "diverged_at" in metrics["minus infinity"]
+    for row in ("minus infinity", "minus infinity, float16", "-1e9 added, float16"):
+        assert metrics[row]["nan_outputs"] > 0, row
+        assert metrics[row]["diverged_at"] == 1, row
+        assert "step_milliseconds" not in metrics[row], "one update tells no time"
 
 
 def check_decoders(metrics):
@@ -128,7 +131,9 @@ def check_patterns(metrics):
     assert all(found["leaks"] == 0 and found["batch_drift"] < 1e-5 for found in metrics.values())
     sizes = {row: found["parameters"] for row, found in metrics.items()}
     assert sizes["shared layers"] < sizes["encoder-decoder"]
-    assert sizes["prefix LM, equal compute"] < sizes["prefix LM, equal parameters"]
+    assert sizes["prefix LM, equal compute"] < 0.8 * sizes["encoder-decoder"]
+    for row in ("prefix LM, equal parameters", "causal LM, equal parameters"):
+        assert sizes[row] == pytest.approx(sizes["encoder-decoder"], rel=0.02)
 
 
 def check_recurrent(metrics):
@@ -148,8 +153,26 @@ def check_grid(metrics):
     for row, found in metrics.items():
         bad = row.startswith(("multiplied", "literal", "memory", "no mask"))
         sound = found["leaks"] == 0 and found["batch_drift"] < 1e-5
+        if row.startswith("minus infinity"):
+            assert found["diverged_at"] == 1, row
+            continue
         # Renormalising rounds away the last bits of what it hides, so replacing it may show there.
         assert sound != bad or row.startswith("renormalised"), row
+
+
+@pytest.mark.slow
+def test_a_decoder_that_sees_its_answer_learns_nothing(tmp_path):
+    """Its loss is the least of all, and what it writes the worst."""
+    sound, cheat = "causal, shifted, padding hidden", "causal, not shifted, padding hidden"
+    said = {
+        "data.train_examples": "20000",
+        "data.length": "24",
+        "training.learning_rate": "4e-3",
+        "model.d_model": "64",
+    }
+    metrics, _ = fill("decoder_masks", tmp_path, said, (sound, cheat))
+    assert metrics[cheat]["loss"] < 0.1 < 1.0 < metrics[sound]["loss"]
+    assert metrics[sound]["per"] < 75 < 95 < metrics[cheat]["per"]
 
 
 CHECKS = {

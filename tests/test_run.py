@@ -59,6 +59,14 @@ def command(*arguments, **environment):
             ["--experiment", "padding", "data.padding_side=left"],
             "data.padding_side=left is for layouts of one example a row",
         ),
+        (["--experiment", "g2p", "data.task=lm", "data.shift=False"], "data.shift=False is for tasks of a source"),
+        (
+            ["--experiment", "padding", "data.mask_unit=span"],
+            "data.mask_unit and data.mask_copies are for mlm, not for g2p",
+        ),
+        (["--experiment", "padding", "data.sample=cat"], "data.sample is for text_to_text, not for g2p"),
+        (["--experiment", "g2p", "mask.decoder=full"], "architecture=recurrent reads in its own order"),
+        (["--experiment", "padding", "finetune.name=sentence_polarity"], "finetune.name: a masked language model"),
         (
             ["--experiment", "g2p", "data.task=lm", "recurrent.bidirectional=True"],
             "recurrent.bidirectional: lm would read the answer from the end",

@@ -39,15 +39,22 @@ def added(scores: Scores, visible: Visible, amount: float) -> Scores:
 
 
 def multiplied(scores: Scores, visible: Visible) -> Scores:
-    """Weights times the mask, after the softmax and not renormalised: the sum still counts what is hidden.
+    """Weights times the mask, after the softmax and not renormalised: the sum still counts what is hidden."""
+    return masked(jax.nn.softmax(scores, axis=-1), visible)
 
-    >>> weights, mask = np.array([0.2, 0.3, 0.5, 0.1, 0.1]), np.array([1, 1, 1, 1, 0])
-    >>> [float(round(w, 1)) for w in weights * mask]
+
+def masked(x: Float[Array, "*shape"], visible: Bool[Array, "*seen"]) -> Float[Array, "*shape"]:
+    """Weights, or a memory, times the mask: the worked examples of the sources (systems E and B).
+
+    >>> weights = masked(np.array([0.2, 0.3, 0.5, 0.1, 0.1]), np.array([True, True, True, True, False]))
+    >>> [float(round(w, 1)) for w in weights]
     [0.2, 0.3, 0.5, 0.1, 0.0]
-    >>> [float(round(x, 1)) for x in weights * mask * np.array([2, 3, 4, 5, 6])]
+    >>> [float(round(w, 1)) for w in weights * np.array([2, 3, 4, 5, 6])]
     [0.4, 0.9, 2.0, 0.5, 0.0]
+    >>> masked(np.array([1.0, 2.0, 3.0]), np.array([False, True, False])).tolist()  # c_1, c_2, c_3
+    [0.0, 2.0, 0.0]
     """
-    return jax.nn.softmax(scores, axis=-1) * visible
+    return x * visible
 
 
 def renormalised(scores: Scores, visible: Visible) -> Scores:
@@ -63,13 +70,8 @@ def literal(scores: Scores, visible: Visible) -> Scores:
 
 
 def memory(scores: Scores, visible: Visible) -> Scores:
-    """The memory is multiplied by the mask, so hidden keys and values are zeros: score 0 in the sum, nothing to add.
-
-    >>> memory = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])  # c_1, c_2, c_3
-    >>> (memory * np.array([[0], [1], [0]])).tolist()
-    [[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]]
-    """
-    return jax.nn.softmax(scores * visible, axis=-1) * visible
+    """The memory is multiplied by the mask, so hidden keys and values are zeros: score 0 in the sum, nothing to add."""
+    return masked(jax.nn.softmax(masked(scores, visible), axis=-1), visible)
 
 
 def none(scores: Scores, visible: Visible) -> Scores:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,8 @@ def drift(
     decode: Callable[..., Any] | None = None,
     pads: Sequence[int] = (1, 5),
     pad_id: int = 0,
+    prefixes: Sequence[Any] | None = None,
+    side: str = "right",
 ) -> Drift:
     """Compare each example's answer alone and unpadded with its answers in other company.
 
@@ -59,6 +62,8 @@ def drift(
       decode: `decode(**tokens)` gives a sequence of ids or a text for each row; not asked of packed rows.
       pads: slots of padding added to every input.
       pad_id: what decoded sequences are filled up with at their ends.
+      prefixes: for each example, bool `[T]`: its prefix in the input `output`; None flags nothing.
+      side: where padding stands, "right" or "left".
     """
     if not pads:
         raise ValueError("pads: expected at least one number of slots to pad by")
@@ -75,7 +80,8 @@ def drift(
     for name, batches in rows.items():
         answers[name], decoded[name] = {}, {}
         for batch in batches:
-            tokens = lay_out(examples, batch, extra.get(name, 0), "packed" if name == "packed" else "rows")
+            layout = "packed" if name == "packed" else "rows"
+            tokens = lay_out(examples, batch, extra.get(name, 0), layout, {output: prefixes} if prefixes else {}, side)
             out = np.asarray(fn(**tokens))
             answers[name] |= _parts(out.astype(np.promote_types(out.dtype, np.float32)), tokens[output], batch)
             if decode is not None and name != "packed":
@@ -92,22 +98,31 @@ def drift(
 
 
 def lay_out(
-    examples: Sequence[Example], rows: Sequence[Sequence[int]], extra: int, layout: Layout
+    examples: Sequence[Example],
+    rows: Sequence[Sequence[int]],
+    extra: int,
+    layout: Layout,
+    prefixes: Mapping[str, Sequence[Any]] = MappingProxyType({}),
+    side: str = "right",
 ) -> dict[str, Tokens]:
-    """The `Tokens` of each input, with these examples in each row and `extra` slots of padding behind the longest."""
+    """The `Tokens` of each input, with these examples in each row and `extra` slots of padding on a side."""
     tokens = {}
     for name in examples[0]:
         parts = [[np.asarray(examples[i][name]) for i in row] for row in rows]
         length = max(sum(map(len, row)) for row in parts) + extra
         ids, segments, positions = (np.zeros((len(rows), length), np.int32) for _ in range(3))
+        flags = np.zeros((len(rows), length), bool) if name in prefixes else None
         for b, row in enumerate(parts):
-            start = 0
+            start = 0 if side == "right" else length - sum(map(len, row))
             for number, part in enumerate(row, start=1):
                 here = slice(start, start + len(part))
                 ids[b, here], segments[b, here], positions[b, here] = part, number, np.arange(len(part))
+                if flags is not None:
+                    flags[b, here] = prefixes[name][rows[b][number - 1]]
                 start = here.stop
             positions[b, start:] = np.arange(start, length)
-        tokens[name] = Tokens(ids, segments, positions, None, layout).check()
+        promised: Layout = layout if side == "right" else "any"
+        tokens[name] = Tokens(ids, segments, positions, flags, promised).check()
     return tokens
 
 

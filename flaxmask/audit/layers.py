@@ -38,7 +38,8 @@ def linen_trace(apply: Callable[..., Any], names: Any) -> Callable[..., dict[str
             inside: Any = state["intermediates"]
             for part in name.split("/"):
                 inside = inside[part]
-            found[name] = next(x for x in jax.tree.leaves(inside["__call__"]) if x.ndim >= 3)
+            # Of a module that is called more than once, as shared layers are, the last call counts, as in `by_layer`.
+            found[name] = next(x for x in jax.tree.leaves(inside["__call__"][-1]) if x.ndim >= 3)
         return found
 
     return trace

@@ -92,14 +92,14 @@ class Audited:
         return dataclasses.replace(self, params=audit.flat_scores(self.params))
 
     def drift(
-        self, examples: Sequence[audit.Example], decode: Callable[[Tokens], Any] | None = None, **how: Any
+        self, examples: Sequence[audit.Example], decode: Callable[..., Any] | None = None, **how: Any
     ) -> audit.Drift:
-        """Of examples with the ids of every input; `decode(source)` gives what is written for each row."""
+        """Of examples with the ids of every input; `decode(**tokens)` gives what is written for each row."""
         return audit.drift(
             functools.partial(_answer, self.model, self.params),
             examples,
             self.output,
-            decode=None if decode is None else lambda source, target: decode(source),
+            decode=decode,
             **how,
         )
 

@@ -49,7 +49,8 @@ class TransformerConfig:
     share_embeddings: bool = False
     """One embedding for source and target; the vocabularies must be one."""
     stack: Literal["side", "both"] = "side"
-    """Layers of a model of one stream: those of its side, or as many as both sides have together."""
+    """Layers of a model of one stream: those of its side, or as many as both sides have together, wider inside their
+    feed-forward blocks by d_model, which weighs what the cross-attention does that it has not."""
     share_layers: bool = False
     """The encoder's layers are the decoder's, without their cross-attention (Raffel et al. 2020, section 3.2.2)."""
     tie_logits: bool = True

@@ -4,6 +4,7 @@ Which of these it is, the mask and the labels decide: `segment` sees the whole e
 before, `segment & (causal | prefix)` the prefix too.
 """
 
+import dataclasses
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -59,7 +60,8 @@ class Stack(nn.Module):
         config = self.config
         dtype = jnp.dtype(config.dtype)
         self.embedder, self.positions = Embedder(self.vocabulary, config.d_model, dtype), Positions(config)
-        self.layers = [Layer(config) for _ in range(self._depth)]
+        wide = dataclasses.replace(config, d_ffn=config.d_ffn + config.d_model) if config.stack == "both" else config
+        self.layers = [Layer(wide) for _ in range(self._depth)]
         if config.norm == "pre":
             self.norm = nn.LayerNorm(dtype=dtype)
         if self._pools:

@@ -1,5 +1,6 @@
 """Figures from results."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ _HATCHES = ("", "//", "..", "xx", "\\\\", "--", "++")
 
 def bars(rows: Sequence[str], results: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
     """One panel a metric, one bar a row, a line for the deviation where there are several seeds."""
-    has = lambda line, row: line["row"] == row and all(name in line["metrics"] for name in names)
+    has = lambda line, row: (
+        line["row"] == row and all(name in line["metrics"] and math.isfinite(line["metrics"][name]) for name in names)
+    )
     rows = [row for row in rows if any(has(line, row) for line in results)]
     many = len(rows) > len(_COLOURS)  # then names tell the rows apart, and colours would say nothing
     with matplotlib.rc_context({"hatch.linewidth": 0.5, "font.size": 9}):

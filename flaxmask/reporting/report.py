@@ -48,7 +48,9 @@ def write(directory: Path) -> list[Table]:
     read = lambda name: {
         (k.row, k.seed): json.loads(path.read_text()) for k in kept if (path := getattr(k, name)).exists()
     }
-    tables = make_tables(settings, lines, read("examples"))
+    number = lambda share: float("nan") if share is None else share
+    shares = {cell: [number(share) for share in of] for cell, of in read("examples").items()}
+    tables = make_tables(settings, lines, shares)
     results.write_whole(directory / "table.md", "\n".join(table.markdown() for table in tables))
     results.write_whole(directory / "table.tex", "\n".join(table.latex() for table in tables))
     results.write_whole(directory / "table.csv", make_csv(settings, lines))

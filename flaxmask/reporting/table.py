@@ -76,6 +76,9 @@ def _needed(lines: Sequence[Sequence[str]]) -> int:
     )
 
 
+ENOUGH = 100
+"""Examples that a test of equivalence needs, since it takes their mean for normally distributed."""
+
 Shares = Mapping[tuple[str, int], Sequence[float]]
 """For rows and seeds, how well each example was answered."""
 
@@ -128,10 +131,12 @@ def _make_table(
     samples = [f"{line['row']}: {text!r} → {said!r}" for line in own for text, said in line.get("samples", {}).items()]
     if part.get("reference"):
         source.append(
-            f"within: p of two one-sided tests, paired by example, that the share of right labels is no more than "
-            f"{part['margin']:g} percentage points from that of {part['reference']}; below 0.05 it is shown"
+            f"within: p of two one-sided tests, paired by example, that the mean share of right labels (of tags, of "
+            f"those that name something) is no more than {part['margin']:g} percentage points from that of "
+            f"{part['reference']}; below 0.05 it is shown"
         )
-    return Table(part["title"], tuple(head), tuple(rows), (*source, *samples, *_notes(settings, own)))
+    said = (*settings.get("notes", ()), *source, *samples)
+    return Table(part["title"], tuple(head), tuple(rows), (*said, *_notes(settings, own)))
 
 
 def _equivalence(part: dict[str, Any], row: str, shares: Shares) -> str:
@@ -140,7 +145,12 @@ def _equivalence(part: dict[str, Any], row: str, shares: Shares) -> str:
     if row == part["reference"] or not seeds:
         return "–"
     mean = lambda name: [statistics.fmean(of) for of in zip(*(shares[name, seed] for seed in seeds), strict=True)]
-    p = equivalence(mean(row), mean(part["reference"]), part["margin"] / 100.0)
+    # Of an example without a label that counts here there is no share, and in both rows.
+    pairs = [pair for pair in zip(mean(row), mean(part["reference"]), strict=True) if not any(map(math.isnan, pair))]
+    if len(pairs) < ENOUGH:
+        return f"– ({len(pairs)} examples are too few)"
+    ours, theirs = zip(*pairs, strict=True)
+    p = equivalence(ours, theirs, part["margin"] / 100.0)
     return f"{'yes' if p < 0.05 else 'not shown'} (p {p:.3f})"
 
 
@@ -151,7 +161,7 @@ def _heading(name: str) -> str:
 
 def _difference(name: str, values: Sequence[float], published: str | None) -> str:
     """Ours less theirs, with their digits."""
-    if published is None or not values:
+    if published is None or not values or not all(map(math.isfinite, values)):
         return "–"
     far = round(statistics.fmean(values) * METRICS[name].scale - float(published), digits(published))
     return f"{far:+.{digits(published)}f}" if far else "0"
@@ -179,6 +189,8 @@ def show(name: str, values: Sequence[float]) -> str:
     number = lambda value: f"{value:,.{metric.digits}{kind}}" if math.isfinite(value) else str(value)
     if len(values) == 1:
         return number(values[0])
+    if not all(map(math.isfinite, values)):
+        return f"{sum(not math.isfinite(value) for value in values)} of {len(values)} not finite"
     return f"{number(statistics.fmean(values))} ± {number(statistics.stdev(values))}"
 
 

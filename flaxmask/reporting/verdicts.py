@@ -40,13 +40,17 @@ def _exactly(name: str, ours: Sequence[float], published: str) -> bool:
 
 def _level(name: str, ours: Sequence[float], published: str) -> bool:
     """Whether our mean is at least as good as theirs, or no further off than our deviation over seeds."""
+    if not all(map(math.isfinite, ours)):
+        return False
     spread = statistics.stdev(ours) if len(ours) > 1 else 0.0
     better = statistics.fmean(ours) * METRICS[name].scale - float(published)
     return (better if METRICS[name].better == "high" else -better) >= -spread * METRICS[name].scale
 
 
 def _in_order(row: str, name: str, lines: Lines, printed: Printed) -> bool | None:
-    """Whether the row stands to all others as in the published table; None where there is no other."""
+    """Whether the row stands to all others as in the published table, ties and NaN apart; None where there is no
+    other.
+    """
     ours = {
         other: statistics.fmean(line[name] for line in lines[other] if name in line)
         for other in printed
@@ -56,7 +60,7 @@ def _in_order(row: str, name: str, lines: Lines, printed: Printed) -> bool | Non
     others = [other for other in ours if float(printed[other][name]) != theirs]
     if not others:
         return None
-    return all((ours[row] > ours[other]) == (theirs > float(printed[other][name])) for other in others)
+    return all((ours[row] - ours[other]) * (theirs - float(printed[other][name])) > 0 for other in others)
 
 
 def digits(figure: str) -> int:

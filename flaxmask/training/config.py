@@ -53,12 +53,14 @@ class FinetuneConfig:
     """Data set of its texts and labels; None trains none."""
     epochs: int = 3
     learning_rate: float = 5e-4
+    warmup_steps: int = 50
+    """Updates over which the rate rises from 0; then it falls along half a cosine."""
     batch_examples: int = 64
     train_examples: int | None = None
     """The first so many; None takes all."""
 
     def __post_init__(self):
-        for name in ("epochs", "batch_examples", "train_examples"):
+        for name in ("epochs", "batch_examples", "train_examples", "warmup_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")

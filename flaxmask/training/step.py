@@ -47,6 +47,7 @@ def train_step(
     apply: Apply,
     optimizer: optax.GradientTransformation,
     label_smoothing: float,
+    keep_finite: bool = False,
     axis: str | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One update. The loss is a sum over real tokens, divided once by their number over all devices.
@@ -57,6 +58,7 @@ def train_step(
       apply: the model.
       optimizer: of `state.opt_state`.
       label_smoothing: see `cross_entropy`.
+      keep_finite: leave parameters and optimiser as they were where the loss is no number.
       axis: pmap's axis name; None where the compiler sees the global batch.
 
     Returns:
@@ -76,6 +78,9 @@ def train_step(
     gradients = jax.tree.map(lambda g: g / count, gradients)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
+    if keep_finite:
+        keep = lambda new, old: jax.tree.map(functools.partial(jnp.where, jnp.isfinite(total)), new, old)
+        params, opt_state = keep(params, state.params), keep(opt_state, state.opt_state)
     metrics = {"loss": total / count, "tokens": count, "gradient_norm": optax.global_norm(gradients)}
     return TrainState(state.step + 1, params, opt_state, state.rng), metrics
 

@@ -8,6 +8,7 @@ TAGS = ("O", "B-person", "I-person", "B-place", "I-place")
 sentences = st.lists(st.lists(st.tuples(st.sampled_from(TAGS), st.sampled_from(TAGS)), max_size=12), max_size=6)
 
 
+@pytest.mark.slow  # where seqeval is: it brings scikit-learn, which nothing else needs
 @settings(max_examples=300, deadline=None)
 @given(sentences)
 def test_it_is_seqeval_s(pairs):

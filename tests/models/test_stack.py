@@ -162,3 +162,19 @@ def test_a_pooled_mean_is_the_mean_of_the_example():
     out = pool.apply({}, x, batch.source)
     for row, real in enumerate(batch.source.real):
         np.testing.assert_allclose(out[row, 0], x[row, real].mean(axis=0), atol=1e-6)
+
+
+def test_drift_of_a_prefix_is_asked_with_its_flags():
+    """An answer that depends on them differs from one without; in company neither moves."""
+    data = examples("prefix_lm")
+    flags = [data.prefix[i] > 0 for i in (0, 1)]
+    audited = Audited(model("prefix_lm"), params("prefix_lm"), batches("prefix_lm", "static")[0])
+    seen = []
+
+    def write(target):
+        seen.append(target.prefix)
+        return target.ids.tolist()
+
+    found = audited.drift([{"target": data.target[i]} for i in (0, 1)], write, pads=(3,), prefixes=flags)
+    assert found.largest < 1e-5
+    assert [int(flag.sum()) for flag in flags] == [int(flag.sum()) for flag in seen[:2]]

@@ -119,6 +119,10 @@ def test_shared_layers_are_the_decoder_s():
     params = toy.params(config)["params"]
     assert not any(name.startswith("encoder_") and name != "encoder_norm" for name in params)
     assert Audited(toy.model(config), {"params": params}, BATCH, answers=1).check().ok
+    leaky = dataclasses.replace(toy.model(config), masks=MaskConfig(encoder="padding"))
+    report = Audited(leaky, {"params": params}, BATCH, answers=1).check()
+    assert {leak.layer for leak in report.leaks} <= {"decoder_0", "decoder_1"} != set()
+    assert report.leaks
     with pytest.raises(ValueError, match="share_layers: expected as many layers on both sides, got 1 and 2"):
         dataclasses.replace(toy.CONFIG, decoder_layers=2, share_layers=True)
 

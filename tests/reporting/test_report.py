@@ -101,3 +101,10 @@ def test_one_list_names_what_is_measured():
     assert wanted <= set(MEASURED)
     assert not {"loss", "per", "wer", "real_token_fraction"} & set(MEASURED)
     assert all(METRICS[name].label for name in METRICS)
+
+
+def test_what_is_not_finite_has_no_mean():
+    nan = float("nan")
+    assert show("loss", [nan]) == "nan"
+    assert show("loss", [nan, 1.0, nan]) == "2 of 3 not finite"
+    assert show("batch_drift", [float("inf")] * 2) == "2 of 2 not finite"

@@ -18,6 +18,8 @@ def words(compared, **bleu):
 def test_a_trend_is_the_order_of_the_rows():
     assert words("trend", a=[9.0], b=[8.0], c=[7.0]) == ["trend holds"] * 3 + ["–"]
     assert words("trend", a=[9.0], b=[6.0], c=[7.0]) == ["trend holds", "trend fails", "trend fails", "–"]
+    assert words("trend", a=[0.0], b=[0.0]) == ["trend fails", "trend fails", "–", "–"], "a tie is no order"
+    assert words("trend", a=[9.0], b=[float("nan")]) == ["trend fails", "trend fails", "–", "–"]
     assert words("trend", a=[9.0]) == ["–"] * 4, "nothing to stand beside"
 
 
@@ -47,8 +49,8 @@ def test_equivalence_is_shown_by_enough_examples_that_agree():
         equivalence([1.0, 1.0], [1.0], 0.1)
 
 
-def test_half_of_all_tests_at_the_margin_itself_are_below_a_half():
-    """The test keeps its level: at a true difference of the margin, p is spread evenly."""
+def test_one_in_twenty_is_shown_where_the_difference_is_the_margin_itself():
+    """The level of the test."""
     draw = random.Random(1)
     low = 0
     for _ in range(400):
