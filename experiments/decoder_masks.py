@@ -54,4 +54,9 @@ EXPERIMENT = Experiment(
     },
     columns=("training_loss", "loss", "accuracy", "per", "wer", "bleu", "leaks", "batch_drift"),
     published_by="first: no published table of these masks was found",
+    expected={
+        "smoke": "some 15 s a row on two cores, compilation for the most part; nothing is learnt",
+        "quick": "minutes on two cores; not timed yet",
+        "paper": "an accelerator's work; not run yet",
+    },
 )

@@ -73,4 +73,9 @@ EXPERIMENT = Experiment(
     },
     published_by="Raffel et al. 2020 (T5), Table 2, WMT English to German after denoising; here another task",
     compared=dict.fromkeys(("smoke", "quick", "paper"), "trend"),
+    expected={
+        "smoke": "some 15 s a row on two cores, compilation for the most part; nothing is learnt",
+        "quick": "minutes on two cores; not timed yet",
+        "paper": "an accelerator's work; not run yet",
+    },
 )

@@ -53,4 +53,9 @@ EXPERIMENT = Experiment(
     published={"static, 10 copies": {"finetuned_accuracy": "92.5"}, "dynamic": {"finetuned_accuracy": "92.9"}},
     published_by="Liu et al. 2019 (RoBERTa), Table 1, SST-2 after BERT-base; here far less text and sentence polarity",
     compared=dict.fromkeys(("smoke", "quick", "paper"), "trend"),
+    expected={
+        "smoke": "some 15 s a row on two cores, compilation for the most part; nothing is learnt",
+        "quick": "minutes on two cores; not timed yet",
+        "paper": "an accelerator's work; not run yet",
+    },
 )

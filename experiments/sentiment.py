@@ -78,4 +78,9 @@ EXPERIMENT = Experiment(
     published={"masked mean": {"accuracy": "76.1"}},
     compared=dict.fromkeys(("smoke", "quick", "paper"), "trend"),
     published_by="Kim 2014, CNN-rand, 10-fold cross-validation; an anchor for the level, not the same model",
+    expected={
+        "smoke": "some 15 s a row on two cores, compilation for the most part; nothing is learnt",
+        "quick": "minutes on two cores; not timed yet",
+        "paper": "an accelerator's work; not run yet",
+    },
 )

@@ -70,4 +70,9 @@ EXPERIMENT = Experiment(
     ),
     left_out={"quick": tuple(row for row in _ROWS if row not in _FEW)},
     published_by="first: no published table of forms and layouts was found",
+    expected={
+        "smoke": "some 15 s a row on two cores, compilation for the most part; nothing is learnt",
+        "quick": "minutes on two cores; not timed yet",
+        "paper": "an accelerator's work; not run yet",
+    },
 )
