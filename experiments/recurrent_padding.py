@@ -69,8 +69,8 @@ EXPERIMENT = Experiment(
     compared=dict.fromkeys(("smoke", "quick", "paper"), "trend"),
     expected={
         "smoke": "some 15 s a row on two cores, compilation for the most part; nothing is learnt",
-        "quick": "2 minutes on two cores; accuracy 73 % pre-padded and 49 % post-padded without a mask, 72 % on either side "
-        "with the state held",
+        "quick": "2 minutes on two cores; accuracy 73 % pre-padded and 49 % post-padded without a mask, 72 % on "
+        "either side with the state held",
         "paper": "an accelerator's work; not run yet",
     },
 )

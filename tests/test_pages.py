@@ -97,7 +97,7 @@ def test_every_page_has_a_test():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ("padding", *FAST))
+@pytest.mark.parametrize("name", ["padding", *FAST])
 def test_all_rows_of_a_page(name, tmp_path):
     metrics, table = fill(name, tmp_path, REBUILT.get(name, {}))
     page = find(name, run.EXPERIMENTS)
