@@ -5,7 +5,6 @@ import functools
 import hashlib
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -164,10 +163,7 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
         results.write_whole(kept.curve, json.dumps(progress.curve, indent=1) + "\n")
     laid_out = setting.plan.report()
     task, model = setting.task, setting.model
-    # Both spend most of their time on compiling, which takes one core each.
-    with ThreadPoolExecutor() as pool:
-        audited = pool.submit(audit_model, task, model, state.params, config.data, kept.audit)
-        judged = evaluate(task, model, state.params, config.data)
+    judged = evaluate(task, model, state.params, config.data)
     results.write_whole(
         kept.examples, json.dumps([None if np.isnan(x) else round(float(x), 6) for x in judged.shares]) + "\n"
     )
@@ -188,7 +184,7 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
         "shapes": len(laid_out.shapes),
         **task.counts,
         **judged.metrics,
-        **audited.result(),
+        **audit_model(task, model, state.params, config.data, kept.audit),
     }
     if progress.diverged_at is not None:
         metrics["diverged_at"] = progress.diverged_at
