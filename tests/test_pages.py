@@ -182,7 +182,7 @@ def test_a_decoder_that_sees_its_answer_learns_nothing(tmp_path):
         "model.d_model": "64",
     }
     metrics, _ = fill("decoder_masks", tmp_path, said, (sound, cheat))
-    assert metrics[cheat]["loss"] < 0.1 < 1.0 < metrics[sound]["loss"]
+    assert metrics[cheat]["loss"] < 0.2 < 1.0 < metrics[sound]["loss"]
     assert metrics[sound]["per"] < 75 < 95 < metrics[cheat]["per"]
 
 
