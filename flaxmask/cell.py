@@ -157,6 +157,8 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
     """
     if config.packing.lengths is not None:
         return pack_lengths(config.packing, config.data, load_task), {}
+    # The programs of earlier cells are let go: a process that holds some hundreds of them is ended by the system.
+    jax.clear_caches()
     setting = Setting.of(config, seed, len(jax.local_devices()))
     state, progress = _train(setting, parallel, kept.checkpoints, f"{kept.row}, seed {seed}", setting.state())
     if progress.curve:
