@@ -5,24 +5,18 @@ table's cells, row by row and seed by seed, keeps each as a line of `results.jso
 """
 
 import dataclasses
-import datetime
-import functools
 import importlib
-import importlib.metadata
 import json
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import flaxmask
 from flaxmask.data.config import DataConfig, PackingConfig
 from flaxmask.models.config import MaskConfig, RecurrentConfig, TransformerConfig
 from flaxmask.names import Missing, Refused, nearest
 from flaxmask.overrides import apply
+from flaxmask.provenance import provenance
 from flaxmask.reporting import results
 from flaxmask.training.config import FinetuneConfig, TrainingConfig
 
@@ -287,33 +281,6 @@ class Run:
             found = path.read_text(encoding="utf-8") if path.exists() else f"no audit was kept ({path} is missing)\n"
             texts.append(f"{line['row']}, seed {line['seed']}\n{found}")
         return texts
-
-
-def provenance() -> dict[str, Any]:
-    """Where a result that is begun now comes from."""
-    import jax
-
-    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
-    versions |= {"python": sys.version.split()[0], "flaxmask": flaxmask.__version__}
-    return {
-        "git": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
-        "versions": versions,
-        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-@functools.cache
-def _git(*arguments: str) -> str:
-    """What git says of the source tree; nothing where there is no git or no repository."""
-    try:
-        root = Path(__file__).parent.parent
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _difference(old: Any, new: Any, key: str = "") -> str:

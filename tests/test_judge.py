@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from flaxmask.cell import Setting, transfer
+from flaxmask.cell import transfer
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig
 from flaxmask.data.layouts import make_layout
@@ -15,6 +15,7 @@ from flaxmask.experiment import Config
 from flaxmask.judge import _span_f1, audit_model, evaluate
 from flaxmask.models.config import TransformerConfig
 from flaxmask.names import Refused
+from flaxmask.setting import Setting
 
 SMALL = TransformerConfig(d_model=16, d_ffn=32, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0)
 

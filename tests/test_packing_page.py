@@ -6,12 +6,12 @@ import pytest
 
 import run
 from experiments.packing import EXPERIMENT
-from flaxmask.cell import load_task
 from flaxmask.data.config import DataConfig
 from flaxmask.data.sources.length_histograms import BERT
 from flaxmask.experiment import Run
 from flaxmask.plans import pack_lengths
 from flaxmask.reporting import report
+from flaxmask.setting import load_task
 from tests.data.sources.published import need
 
 CONFIGS = EXPERIMENT.configs("quick", {})
