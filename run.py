@@ -7,6 +7,7 @@ python run.py --experiment padding --scale quick training.learning_rate=1e-3
 import argparse
 import ctypes
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from pathlib import Path
 from flaxmask import experiment as experiments
 from flaxmask.names import Refused, nearest
 
+LISTED = 6
+"""Rows of an experiment that `--list` names."""
 EXPERIMENTS = Path(__file__).parent / "experiments"
 MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=8589934592"
 
@@ -83,7 +86,8 @@ def show_list() -> int:
         if page.parts:
             print("\n".join(f"    table of {len(part.rows)} rows: {part.title}" for part in page.parts))
         else:
-            print(f"    rows: {'; '.join(page.rows)}")
+            few, more = list(page.rows)[:LISTED], len(page.rows) - LISTED
+            print(f"    rows: {'; '.join(few)}{f'; and {more} more' if more > 0 else ''}")
         for scale in experiments.SCALES:
             print(
                 f"    {scale}: {page.seeds[scale]} seed(s); {page.expected.get(scale, 'no expectation written down')}"
@@ -212,4 +216,6 @@ def keep_memory():
 if __name__ == "__main__":
     if not {"--list", "--help", "-h"} & set(sys.argv):
         keep_memory()
+    elif hasattr(signal, "SIGPIPE"):  # a reader such as `head` may leave before the end
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main(sys.argv[1:]))

@@ -1,5 +1,6 @@
 """Forms of applying a mask: what each costs in quality, and what the audit finds in it."""
 
+from experiments._forms import NOTES
 from flaxmask.data.config import DataConfig
 from flaxmask.experiment import Config, Experiment, Part
 from flaxmask.models.config import TransformerConfig
@@ -58,12 +59,7 @@ EXPERIMENT = Experiment(
         Part("Forms of applying a mask, in float32", tuple(_FORMS), (*_COLUMNS, "bleu")),
         Part("The same in half precision", tuple(_LOW), (*_COLUMNS, "bleu")),
     ),
-    notes=(
-        "renormalised: what is hidden goes out by a division, and comes back in its rounding: leaks of the last bit",
-        "minus infinity: a padded query sees nothing, its NaN reaches the loss through a weight of 0; in float16 "
-        "-1e9 is minus infinity",
-        "memory multiplied: the ids of what is hidden are not read, but how many there are: no leak, and drift",
-    ),
+    notes=NOTES,
     left_out={"quick": tuple(row for row in _LOW if row not in _FEW)},
     published_by="first: no published table of forms was found",
     expected={

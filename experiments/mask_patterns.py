@@ -47,7 +47,7 @@ EXPERIMENT = Experiment(
                 task="text_to_text",
                 layout="bucketed",
                 shapes=2,
-                train_examples=24_000,
+                train_examples=20_000,
                 evaluation_examples=1_000,
                 vocabulary_size=400,
             ),

@@ -1,26 +1,11 @@
 """Sentence polarity: forms of applying a mask × layouts, and heads of a classifier."""
 
+from experiments._forms import GRID, NOTES
 from flaxmask.data.config import DataConfig
 from flaxmask.experiment import Config, Experiment, Part
 from flaxmask.models.config import TransformerConfig
 from flaxmask.training.config import TrainingConfig
 
-_FORMS = {
-    "flaxmask": None,
-    "minus infinity": "minus_infinity",
-    "-1e9 added": "added_1e9",
-    "renormalised": "renormalised",
-    "multiplied": "multiplied",
-    "literal": "literal",
-    "memory": "memory",
-    "no mask": "none",
-}
-_LAYOUTS = ("static", "dynamic", "bucketed", "packed")
-_GRID = {
-    f"{form}, {layout}": {"model.mask_form": _FORMS[form], "data.layout": layout}
-    for form in _FORMS
-    for layout in _LAYOUTS
-}
 _HEADS = {
     "first position": {"model.pooling": "first"},
     "masked mean": {"model.pooling": "mean"},
@@ -35,7 +20,7 @@ _COLUMNS = ("diverged_at", "loss", "accuracy", "leaks", "nan_outputs", "batch_dr
 EXPERIMENT = Experiment(
     name="sentiment",
     title="Does a classifier depend on how a mask is applied, how batches are laid out, and what it reads?",
-    rows=_GRID | _HEADS,
+    rows=GRID | _HEADS,
     scales={
         "smoke": Config(
             DataConfig(
@@ -71,10 +56,11 @@ EXPERIMENT = Experiment(
         ),
     },
     parts=(
-        Part("Form of the mask × layout", tuple(_GRID), _COLUMNS, reference="flaxmask, static", margin=3.0),
+        Part("Form of the mask × layout", tuple(GRID), _COLUMNS, reference="flaxmask, static", margin=3.0),
         Part("What the classifier reads", tuple(_HEADS), _COLUMNS),
     ),
-    left_out={"quick": tuple(row for row in _GRID if row not in _FEW)},
+    notes=NOTES,
+    left_out={"quick": tuple(row for row in GRID if row not in _FEW)},
     published={"masked mean": {"accuracy": "76.1"}},
     compared=dict.fromkeys(("smoke", "quick", "paper"), "trend"),
     published_by="Kim 2014, CNN-rand, 10-fold cross-validation; an anchor for the level, not the same model",

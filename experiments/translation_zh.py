@@ -46,8 +46,8 @@ EXPERIMENT = Experiment(
             DataConfig(
                 name="tatoeba/en-zh",
                 length=32,
-                train_examples=8_000,
-                evaluation_examples=500,
+                train_examples=12_000,
+                evaluation_examples=400,
                 batch_examples=64,
                 vocabulary_size=4000,
                 shapes=2,

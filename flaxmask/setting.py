@@ -16,6 +16,7 @@ from flaxmask.data.tasks import Task, load_task
 from flaxmask.experiment import Config
 from flaxmask.judge import check_labels
 from flaxmask.models.audited import Model
+from flaxmask.models.config import MaskConfig
 from flaxmask.models.recurrent import RecurrentEncoderDecoder, RecurrentStack
 from flaxmask.models.stack import Stack
 from flaxmask.models.transformer import Transformer
@@ -79,8 +80,11 @@ class Setting:
         return TrainState.create(self.params(), self.update.keywords["optimizer"], self.seed)
 
     def params(self) -> Any:
-        """Initial parameters."""
-        return _init(self.model, jax.random.PRNGKey(self.seed))
+        """Initial parameters: of one program for all rows of a table whose parameters have the same shapes."""
+        config = self.config
+        same = dataclasses.replace(config.model, mask_form=None, attention=None, dropout=0.0, attention_dropout=0.0)
+        model = make_model(dataclasses.replace(config, model=same, mask=MaskConfig()), self.task)
+        return _init(model, jax.random.PRNGKey(self.seed))
 
 
 def make_model(config: Config, task: Task) -> Model:

@@ -64,11 +64,7 @@ def fill(name, folder, overrides, rows=()):
     return {line["row"]: line["metrics"] for line in lines}, (folder / "table.md").read_text()
 
 
-# A row costs ten seconds of compiling, and five minutes are the limit of the fast suite.
-SLOWER = ("g2p", "mask_forms", "decoder_masks", "mask_patterns", "mlm_masking", "translation_zh")
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOWER)) for name in FAST])
+@pytest.mark.parametrize("name", FAST)
 def test_two_rows_of_a_page(name, tmp_path):
     metrics, table = fill(name, tmp_path, SMALL | REBUILT.get(name, {}), FAST[name])
     assert list(metrics) == list(FAST[name])
@@ -182,7 +178,8 @@ def test_a_decoder_that_sees_its_answer_learns_nothing(tmp_path):
         "model.d_model": "64",
     }
     metrics, _ = fill("decoder_masks", tmp_path, said, (sound, cheat))
-    assert metrics[cheat]["loss"] < 0.2 < 1.0 < metrics[sound]["loss"]
+    assert metrics[cheat]["loss"] < 0.1
+    assert metrics[sound]["loss"] > 5 * metrics[cheat]["loss"]
     assert metrics[sound]["per"] < 75 < 95 < metrics[cheat]["per"]
 
 

@@ -15,7 +15,7 @@ from flaxmask.models.audited import EncoderDecoder
 from flaxmask.models.config import MaskConfig, RecurrentConfig, TransformerConfig
 from flaxmask.models.recurrent import RecurrentEncoderDecoder
 from flaxmask.models.transformer import Transformer
-from flaxmask.tokens import Tokens
+from flaxmask.tokens import PADDING, Tokens
 
 LAYOUTS = ("static", "dynamic", "bucketed", "packed")
 SIZES = (17, 19)
@@ -52,9 +52,25 @@ def model(config: TransformerConfig | RecurrentConfig = CONFIG, masks: MaskConfi
 
 @functools.cache
 def params(config: TransformerConfig | RecurrentConfig = CONFIG, masks: MaskConfig = PLAIN, seed: int = 0):
-    """Its initial parameters."""
-    batch = batches(examples(4), "static", 4)[0]
-    return jax.jit(model(config, masks).init)(jax.random.PRNGKey(seed), batch)
+    """Parameters of it, see `drawn`."""
+    return drawn(model(config, masks), batches(examples(4), "static", 4)[0], seed)
+
+
+def drawn(module, batch, seed: int = 0):
+    """Parameters like initial ones, drawn by NumPy: to compile an initialisation takes longer than most tests."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        name = path[-1].key
+        if name in ("bias", "scale"):
+            return np.full(leaf.shape, name == "scale", np.float32)
+        size = leaf.shape[-1] if name in ("embedding", "table") else leaf.shape[0]
+        values = rng.normal(0, size**-0.5, leaf.shape).astype(np.float32)
+        if name == "embedding":
+            values[PADDING] = 0.0
+        return values
+
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(module.init, jax.random.PRNGKey(0), batch))
 
 
 def random_tokens(rng: np.random.Generator, batch: int, length: int) -> Tokens:

@@ -91,7 +91,8 @@ class DataConfig:
     """Longest source or target in tokens, end mark included: longer ones are cut, and counted. None takes the
     longest training example, rounded up to a multiple of 8."""
     shapes: int = 8
-    """The most shapes that dynamic and bucketed batches take: each is compiled once."""
+    """The most shapes that dynamic and bucketed batches take, each of which is compiled once; for packed ones a guide:
+    their rows are rounded up to a multiple of their mean number over twice this."""
     pack_length: int | None = None
     """Slots of a packed row on its longer side, rounded up to a multiple of 8; None takes twice the static length."""
     packer: PackerName = "best_fit"

@@ -8,7 +8,10 @@ from pathlib import Path
 from flaxmask.reporting import figures, results
 from flaxmask.reporting.table import Table, make_csv, make_tables
 
-FIGURES = ("real_tokens_per_second", "per", "accuracy", "packing_efficiency")
+FIGURES = (
+    *("real_tokens_per_second", "per", "accuracy", "finetuned_accuracy", "span_f1", "bleu", "chrf"),
+    "packing_efficiency",
+)
 """Metrics that are drawn where a table shows them."""
 
 _PAGE = """<!doctype html>

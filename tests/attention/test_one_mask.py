@@ -93,7 +93,7 @@ def check_dense(mask, seed, dtype):
         compare(with_the_mask_at_run_time(run)(arrays, d_out, visible, *tokens), wanted, dtype)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(formulas(), SEEDS, st.sampled_from(sorted(TOLERANCE)))
 def test_dense_kernels(mask, seed, dtype):
     check_dense(mask, seed, dtype)
@@ -116,7 +116,7 @@ def check_blockwise(mask, seed, dtype, batch):
     compare(found, by_loops(*arrays, oracle(mask, *tokens), d_out), dtype)
 
 
-@settings(max_examples=24, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(formulas(), SEEDS, st.sampled_from(sorted(TOLERANCE)))
 def test_blockwise(mask, seed, dtype):
     check_blockwise(mask, seed, dtype, batch=1)
@@ -155,7 +155,7 @@ def check_splash(mask, seed, dtype):
     compare(found, (out, gradients[:3]), dtype)
 
 
-@settings(max_examples=24, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(formulas(), SEEDS, st.sampled_from(sorted(TOLERANCE)))
 def test_splash(mask, seed, dtype):
     check_splash(mask, seed, dtype)

@@ -47,7 +47,7 @@ def pad_rows(params):
 
 
 def audited(fn):
-    return audit.padding(fn, SMALL, ALONE, PACKED, pad_rows)
+    return audit.padding(jax.jit(fn), SMALL, ALONE, PACKED, pad_rows)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ def noisy(params):
     rng = np.random.default_rng(0)
 
     def shake(p):
-        scale = 1.0 if p.ndim == 2 and p.shape[0] in toy.SIZES else 0.5
+        scale = 1.0 if p.ndim == 2 and p.shape[0] in toy.SIZES else 0.6
         return np.asarray(p) + rng.normal(0, scale, p.shape).astype(np.float32)
 
     params = jax.tree.map(shake, params)

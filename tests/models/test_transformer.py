@@ -69,11 +69,11 @@ def test_bf16_computes_near_f32_and_keeps_float32_parameters():
 def test_one_embedding_serves_both_sides():
     config = dataclasses.replace(toy.CONFIG, share_embeddings=True)
     model = dataclasses.replace(toy.model(config), source_vocabulary=19)
-    params = model.init(jax.random.PRNGKey(0), BATCH)["params"]
+    params = jax.eval_shape(model.init, jax.random.PRNGKey(0), BATCH)["params"]
     assert params["target_embedder"]["embedding"].shape == (19, 16)
     assert "source_embedder" not in params
     with pytest.raises(ValueError, match="expected one vocabulary, got 17 source and 19 target ids"):
-        toy.model(config).init(jax.random.PRNGKey(0), BATCH)
+        jax.eval_shape(toy.model(config).init, jax.random.PRNGKey(0), BATCH)
 
 
 def test_the_pad_s_embedding_gets_no_gradient():

@@ -49,7 +49,8 @@ def test_pmap_and_jit_on_four_devices_and_one_device_agree():
 
 def test_the_numbers_of_one_update():
     """Pinned on CPU in float32."""
-    state, metrics = jax.jit(UPDATE)(start(), BATCHES[0])
+    initial = jax.jit(toy.model().init)(jax.random.PRNGKey(0), toy.batches(toy.examples(4), "static", 4)[0])
+    state, metrics = jax.jit(UPDATE)(TrainState.create(initial, OPTIMIZER, 0), BATCHES[0])
     found = [float(metrics["loss"]), float(metrics["tokens"]), float(metrics["gradient_norm"])]
     kernel = state.params["params"]["decoder_0"]["cross_attention"]["query"]["kernel"]
     found.append(float(jnp.abs(kernel).sum()))

@@ -98,7 +98,7 @@ def _make_packed(config: DataConfig, lengths: np.ndarray, static: tuple[int, int
     least = (0, 0) if config.packer == "concatenate" else static
     source, target = (max(round_up(length * m / mean.max(), 8), s) for m, s in zip(mean, least, strict=True))
     expected = config.batch_examples * max(m / side for m, side in zip(mean, (source, target), strict=True) if side)
-    granularity = round_up(max(expected // 16, 1), devices)
+    granularity = round_up(max(expected // (2 * config.shapes), 1), devices)
     shape = Shape(
         round_up(max(round(expected), 1), devices), source, target, "packed" if config.restart_positions else "any"
     )
