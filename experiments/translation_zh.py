@@ -46,7 +46,7 @@ EXPERIMENT = Experiment(
             DataConfig(
                 name="tatoeba/en-zh",
                 length=32,
-                train_examples=12_000,
+                train_examples=8_000,
                 evaluation_examples=400,
                 batch_examples=64,
                 vocabulary_size=4000,
