@@ -121,11 +121,14 @@ def attention(
     mask: Mask,
     query_tokens: Tokens,
     key_tokens: Tokens,
+    bias: Float[Array, "#B #N #Q #K"] | None = None,
     dropout_rate: float = 0.0,
     dropout_rng: Array | None = None,
 ) -> Float[Array, "B Q N H"]:
     """Attention with the mask applied in a form of `FORMS`, all in the inputs' dtype, as its users compute it."""
     scores = jnp.einsum("BQNH,BKNH->BNQK", query * query.shape[-1] ** -0.5, key)
+    if bias is not None:
+        scores = scores + bias.astype(scores.dtype)
     visible = evaluate(mask, query_tokens, key_tokens, scores)
     weights = dropout(FORMS[form](scores, visible), dropout_rate, dropout_rng).astype(value.dtype)
     return jnp.einsum("BNQK,BKNH->BQNH", weights, value)

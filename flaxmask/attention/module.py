@@ -107,6 +107,7 @@ class MultiHeadAttention(nn.Module):
         query_tokens: Tokens,
         key_tokens: Tokens,
         deterministic: bool = True,
+        bias: Float[Array, "#B #N #Q #K"] | None = None,
     ) -> Float[Array, "B Q F"]:
         """Attention of projected queries over projected keys and values, and the output's projection."""
         rate = 0.0 if deterministic else self.dropout_rate
@@ -114,7 +115,9 @@ class MultiHeadAttention(nn.Module):
         if self.form is not None:
             attention = functools.partial(forms.attention, self.form)
         rng = self.make_rng("dropout") if rate else None
-        out = attention(query, *key_value, mask, query_tokens, key_tokens, dropout_rate=rate, dropout_rng=rng)
+        out = attention(
+            query, *key_value, mask, query_tokens, key_tokens, bias=bias, dropout_rate=rate, dropout_rng=rng
+        )
         return self.out(out)
 
     def __call__(

@@ -1,15 +1,13 @@
-"""Greedy decoding over `step(cache, tokens) -> (logits, cache)`; the model is not known here."""
+"""Greedy decoding."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Int
 
-from flaxmask.tokens import Array, Tokens
-
-Step = Callable[[Any, Tokens], tuple[Array, Any]]
+from flaxmask.decoding.steps import Step, end, tokens_at
+from flaxmask.tokens import Array
 
 
 def greedy(step: Step, cache: Any, batch: int, length: int, *, bos: int, eos: int, pad: int = 0) -> Int[Array, "B L"]:
@@ -38,11 +36,9 @@ def greedy(step: Step, cache: Any, batch: int, length: int, *, bos: int, eos: in
 
     def extend(carry):
         position, cache, last, ended, written = carry
-        ones = jnp.ones((batch, 1), jnp.int32)
-        logits, cache = step(cache, Tokens(last, ones, ones * position))
-        best = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        best = jnp.where(ended, pad, best)
+        logits, cache = step(cache, tokens_at(position, last))
+        best, ended = end(jnp.argmax(logits, axis=-1).astype(jnp.int32), ended, eos, pad)
         written = jax.lax.dynamic_update_slice_in_dim(written, best, position, axis=1)
-        return position + 1, cache, best, ended | (best == eos), written
+        return position + 1, cache, best, ended, written
 
     return jax.lax.while_loop(unfinished, extend, start)[-1]

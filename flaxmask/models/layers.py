@@ -1,9 +1,8 @@
 """The parts that a Transformer is stacked from."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,6 +10,7 @@ from jaxtyping import Float, Int
 from flaxmask.attention import KeyValue, MultiHeadAttention
 from flaxmask.masks import Mask
 from flaxmask.models.config import TransformerConfig
+from flaxmask.models.slots import LayerSlots
 from flaxmask.tokens import PADDING, Array, Tokens
 
 
@@ -87,20 +87,6 @@ class Memory(NamedTuple):
     mask: Mask
 
 
-class Slots(NamedTuple):
-    """A layer's share of a decoder's cache.
-
-    Attributes:
-      key_value: of all slots, `[B, L, N, H]`.
-      tokens: of all slots, those about to be written included.
-      start: the first slot to be written.
-    """
-
-    key_value: KeyValue
-    tokens: Tokens
-    start: Any
-
-
 class Layer(nn.Module):
     """Self-attention, cross-attention where `cross` is set, and a feed-forward block, each with its residual."""
 
@@ -143,7 +129,7 @@ class Layer(nn.Module):
         mask: Mask,
         memory: Memory | None = None,
         deterministic: bool = True,
-        cache: Slots | None = None,
+        cache: LayerSlots | None = None,
     ) -> tuple[Float[Array, "B T D"], KeyValue]:
         """One layer.
 
@@ -160,10 +146,10 @@ class Layer(nn.Module):
         """
         y = self._before(self.self_norm, x)
         query, key_value = self.self_attention.project_self(y)
-        key_tokens = tokens
+        key_tokens, bias = tokens, None
         if cache is not None:
-            key_value, key_tokens = _write(cache, key_value), cache.tokens
-        out = self.self_attention.attend_projected(query, key_value, mask, tokens, key_tokens, deterministic)
+            key_value, key_tokens, bias = cache.write(key_value), cache.tokens, cache.bias
+        out = self.self_attention.attend_projected(query, key_value, mask, tokens, key_tokens, deterministic, bias)
         x = self._after(self.self_norm, x, out, deterministic)
         if memory is not None:
             y = self._before(self.cross_norm, x)
@@ -176,23 +162,3 @@ class Layer(nn.Module):
     def project_memory(self, encoded: Float[Array, "B S D"]) -> KeyValue:
         """Keys and values of the cross-attention."""
         return self.cross_attention.project_memory(encoded)
-
-
-def extend(cached: Tokens, filled: Any, tokens: Tokens) -> Tokens:
-    """A cache's `Tokens` with new ones in the slots from `filled` on."""
-    write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, filled, axis=1)
-    prefix = jnp.zeros(tokens.shape, bool) if tokens.prefix is None else tokens.prefix
-    new = Tokens(tokens.ids, tokens.segments, tokens.positions, prefix)
-    return jax.tree.map(write, cached, new)
-
-
-def empty_key_values(config: TransformerConfig, layers: int, batch: int, length: int) -> tuple[KeyValue, ...]:
-    """Of each layer, for a cache of `length` slots."""
-    empty = jnp.zeros((batch, length, config.heads, config.d_model // config.heads), jnp.dtype(config.dtype))
-    return ((empty, empty),) * layers
-
-
-def _write(slots: Slots, new: KeyValue) -> KeyValue:
-    """Keys and values of the slots with `new` at those from `start` on."""
-    put = lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), slots.start, axis=1)
-    return put(slots.key_value[0], new[0]), put(slots.key_value[1], new[1])

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from flaxmask.attention import MultiHeadAttention
 from flaxmask.audit import Attends
@@ -50,6 +50,16 @@ class Cache(NamedTuple):
     layers: tuple[Carry, ...]
     encoded: Encoded
     source: Tokens
+
+    def fork(self, hypotheses: int) -> "Cache":
+        """See `decoding.steps.Cache`. Each hypothesis becomes a row."""
+        return jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x), hypotheses, axis=0), self)
+
+    def take(self, parents: Int[Array, "B K"]) -> "Cache":
+        """See `decoding.steps.Cache`."""
+        batch, hypotheses = parents.shape
+        rows = (parents + hypotheses * jnp.arange(batch, dtype=jnp.int32)[:, None]).reshape(-1)
+        return self._replace(layers=jax.tree.map(lambda x: x[rows], self.layers))
 
 
 class RecurrentLayer(nn.Module):
@@ -156,9 +166,15 @@ class RecurrentEncoderDecoder(nn.Module):
         return Cache(tuple(Carry.empty(batch, config.hidden, width) for width in widths), encoded, source)
 
     def step(self, cache: Cache, tokens: Tokens) -> tuple[Float[Array, "B Q V"], Cache]:
-        """Logits after `tokens` `[B, Q]`, and what the next step goes on from."""
+        """Logits after `tokens` `[B, Q]`, and what the next step goes on from.
+
+        Any Q in a row of one hypothesis; one token of each in a row of several.
+        """
+        shape = tokens.shape
+        if shape[0] != cache.source.shape[0]:  # the cache has a row for each hypothesis
+            tokens = jax.tree.map(lambda x: x.reshape(-1, 1), tokens)
         logits, layers = self._decode(cache.encoded, cache.source, tokens, cache.layers, True)
-        return logits, Cache(layers, cache.encoded, cache.source)
+        return logits.reshape(*shape, -1), Cache(layers, cache.encoded, cache.source)
 
     def flow(self, batch: Batch) -> list[Attends]:
         """Who reads whom, step by step, for `audit.closure`; layers are named as Linen names them."""

@@ -11,29 +11,33 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from flaxmask.attention import KeyValue
 from flaxmask.audit import Attends
 from flaxmask.masks.meaning import ceiling
 from flaxmask.models.config import MaskConfig, TransformerConfig
-from flaxmask.models.layers import Embedder, Layer, Positions, Slots, empty_key_values, extend, hide_pad
+from flaxmask.models.layers import Embedder, Layer, Positions, hide_pad
 from flaxmask.models.pooling import Pooled, pooled_flow
+from flaxmask.models.slots import Slots
 from flaxmask.tokens import Array, Batch, Tokens
 
 
 class StackCache(NamedTuple):
-    """Between two steps of a language model: keys, values and their `Tokens`. Empty slots are never visible.
+    """A language model between two steps.
 
     Attributes:
-      tokens: of the slots, `[B, L]`; the segment of an empty one is -1.
-      filled: int32 scalar, the number of slots in use.
-      layers: keys and values of each layer, `[B, L, N, H]`.
+      slots: of the self-attention, those of the prefix first.
       before: int32 `[B]`, tokens of the prefix; what is written has its positions behind them.
     """
 
-    tokens: Tokens
-    filled: Array
-    layers: tuple[KeyValue, ...]
+    slots: Slots
     before: Array
+
+    def fork(self, hypotheses: int) -> "StackCache":
+        """See `decoding.steps.Cache`."""
+        return self._replace(slots=self.slots.fork(hypotheses))
+
+    def take(self, parents: Array) -> "StackCache":
+        """See `decoding.steps.Cache`."""
+        return self._replace(slots=self.slots.take(parents))
 
 
 class Stack(nn.Module):
@@ -105,29 +109,27 @@ class Stack(nn.Module):
     def start(self, source: Tokens, length: int) -> StackCache:
         """Read `source` as a prefix, and make a cache with `length` empty slots behind it."""
         batch, prompt = source.shape
-        slots = prompt + length
         cache = StackCache(
-            Tokens.empty(batch, slots),
-            jnp.zeros((), jnp.int32),
-            empty_key_values(self.config, self._depth, batch, slots),
-            jnp.zeros((batch,), jnp.int32),
+            Slots.empty(self.config, self._depth, batch, prompt + length), jnp.zeros((batch,), jnp.int32)
         )
         prefix = Tokens(source.ids, source.segments, source.positions, jnp.asarray(source.real))
         _, cache = self.step(cache, prefix)
         return cache._replace(before=jnp.sum(source.real, axis=1, dtype=jnp.int32))
 
     def step(self, cache: StackCache, tokens: Tokens) -> tuple[Float[Array, "B Q V"], StackCache]:
-        """Logits after `tokens` `[B, Q]`, whose positions count from the prefix on, and the cache with them."""
+        """Logits after `tokens` `[B, Q]`, whose positions count from the prefix on, and the cache with them.
+
+        Any Q in a row of one hypothesis; one token of each in a row of several.
+        """
         positions = tokens.positions + cache.before[:, None]
         tokens = Tokens(tokens.ids, tokens.segments, positions, tokens.prefix)
-        cached = extend(cache.tokens, cache.filled, tokens)
+        slots = cache.slots.extend(tokens)
         x = self.positions(self.embedder(tokens.ids), tokens)
         layers = []
-        for layer, key_value in zip(self.layers, cache.layers, strict=True):
-            x, written = layer(x, tokens, self._mask, cache=Slots(key_value, cached, cache.filled))
+        for number, layer in enumerate(self.layers):
+            x, written = layer(x, tokens, self._mask, cache=slots.of_layer(number, cache.slots.filled))
             layers.append(written)
-        filled = cache.filled + tokens.shape[1]
-        return self._logits(x), StackCache(cached, filled, tuple(layers), cache.before)
+        return self._logits(x), cache._replace(slots=slots._replace(layers=tuple(layers)))
 
     def flow(self, batch: Batch) -> list[Attends]:
         """Who reads whom, step by step, for `audit.closure`; layers are named as Linen names them."""

@@ -10,26 +10,31 @@ from flaxmask.attention import KeyValue
 from flaxmask.audit import Attends
 from flaxmask.masks.meaning import ceiling
 from flaxmask.models.config import MaskConfig, TransformerConfig
-from flaxmask.models.layers import Embedder, Layer, Memory, Positions, Slots, empty_key_values, extend, hide_pad
+from flaxmask.models.layers import Embedder, Layer, Memory, Positions, hide_pad
+from flaxmask.models.slots import Slots
 from flaxmask.tokens import Array, Batch, Tokens
 
 
 class Cache(NamedTuple):
-    """A decoder between two steps: keys, values and their `Tokens`. Empty slots are never visible.
+    """A decoder between two steps.
 
     Attributes:
-      tokens: of the slots, `[B, L]`; the segment of an empty one is -1.
-      filled: int32 scalar, the number of slots in use.
-      layers: self-attention keys and values of each layer, `[B, L, N, H]`.
-      memory: cross-attention keys and values of each layer, `[B, S, N, H]`.
+      slots: of the self-attention.
+      memory: cross-attention keys and values of each layer, `[B, S, N, H]`; all hypotheses of a source read the same.
       source: the encoder's `Tokens`, `[B, S]`.
     """
 
-    tokens: Tokens
-    filled: Array
-    layers: tuple[KeyValue, ...]
+    slots: Slots
     memory: tuple[KeyValue, ...]
     source: Tokens
+
+    def fork(self, hypotheses: int) -> "Cache":
+        """See `decoding.steps.Cache`."""
+        return self._replace(slots=self.slots.fork(hypotheses))
+
+    def take(self, parents: Array) -> "Cache":
+        """See `decoding.steps.Cache`."""
+        return self._replace(slots=self.slots.take(parents))
 
 
 class Transformer(nn.Module):
@@ -101,27 +106,23 @@ class Transformer(nn.Module):
     def start(self, source: Tokens, length: int) -> Cache:
         """Encode `source` and make a cache of `length` empty slots."""
         encoded = self.encode(source)
-        batch = source.shape[0]
-        return Cache(
-            Tokens.empty(batch, length),
-            jnp.zeros((), jnp.int32),
-            empty_key_values(self.config, len(self.decoder), batch, length),
-            tuple(layer.project_memory(encoded) for layer in self.decoder),
-            source,
-        )
+        slots = Slots.empty(self.config, len(self.decoder), source.shape[0], length)
+        return Cache(slots, tuple(layer.project_memory(encoded) for layer in self.decoder), source)
 
     def step(self, cache: Cache, tokens: Tokens) -> tuple[Float[Array, "B Q V"], Cache]:
-        """Logits after `tokens` `[B, Q]`, and the cache with them; any Q, so a prefix can be read at once."""
-        cached = extend(cache.tokens, cache.filled, tokens)
+        """Logits after `tokens` `[B, Q]`, and the cache with them.
+
+        Any Q in a row of one hypothesis, so that a prefix can be read at once; one token of each in a row of several.
+        """
+        slots = cache.slots.extend(tokens)
         x = self._embed_target(tokens, True)
         layers = []
-        for layer, key_value, memory in zip(self.decoder, cache.layers, cache.memory, strict=True):
-            slots = Slots(key_value, cached, cache.filled)
+        for number, (layer, memory) in enumerate(zip(self.decoder, cache.memory, strict=True)):
             read = self._memory(memory, cache.source)
-            x, written = layer(x, tokens, self.masks.formula("decoder"), read, cache=slots)
+            own = slots.of_layer(number, cache.slots.filled)
+            x, written = layer(x, tokens, self.masks.formula("decoder"), read, cache=own)
             layers.append(written)
-        filled = cache.filled + tokens.shape[1]
-        return self._logits(x), Cache(cached, filled, tuple(layers), cache.memory, cache.source)
+        return self._logits(x), cache._replace(slots=slots._replace(layers=tuple(layers)))
 
     def _memory(self, key_value: KeyValue, source: Tokens) -> Memory:
         return Memory(key_value, source, self.masks.formula("cross"))

@@ -18,7 +18,7 @@ LENGTH = 12
 UNTIED = {"tie_logits": False}
 
 
-def noisy(params):
+def noisy(params, end=3.0):
     """Far from initialisation, so that the outputs differ from word to word, and end now and then."""
     rng = np.random.default_rng(0)
 
@@ -27,7 +27,7 @@ def noisy(params):
         return np.asarray(p) + rng.normal(0, scale, p.shape).astype(np.float32)
 
     params = jax.tree.map(shake, params)
-    params["params"]["head"]["bias"][EOS] += 3.0
+    params["params"]["head"]["bias"][EOS] += end
     return params
 
 

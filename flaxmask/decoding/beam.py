@@ -1,0 +1,146 @@
+"""Beam search: the likeliest sequences, of those that the likeliest beginnings lead to."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from flaxmask.decoding.steps import Cache, Step, largest, put, tokens_at
+from flaxmask.tokens import Array
+
+
+class Found(NamedTuple):
+    """Hypotheses, best first.
+
+    Attributes:
+      ids: `[B, N, L]`, up to and with the end mark; padding after it.
+      scores: `[B, N]`, the sum of the log-probabilities over `length ** length_penalty`; -inf where there were fewer.
+    """
+
+    ids: Int[Array, "B N L"]
+    scores: Float[Array, "B N"]
+
+
+class _Search(NamedTuple):
+    """Of K beams: what is still being written, and the best of what has ended."""
+
+    position: Array
+    cache: Any
+    last: Int[Array, "B K"]
+    written: Int[Array, "B K L"]
+    total: Float[Array, "B K"]
+    ended: Found
+
+
+def beam_search(
+    step: Step,
+    cache: Cache,
+    batch: int,
+    length: int,
+    *,
+    beams: int,
+    bos: int,
+    eos: int,
+    pad: int = 0,
+    length_penalty: float = 1.0,
+    early_stopping: bool = True,
+) -> Found:
+    """The best `beams` hypotheses of each source.
+
+    A hypothesis ends where the end mark is among the best `beams` continuations of its source. What has ended in other
+    rows, and how long those are, changes nothing. Of sources with fewer ended hypotheses than beams, those still being
+    written after `length` tokens come last.
+
+    Args:
+      step: logits `[B, K, V]` after one more token of each hypothesis, and the cache with it.
+      cache: of one hypothesis a source, with at least `length * beams` free slots.
+      batch: number of sources B.
+      length: most tokens to write, L, end mark included.
+      beams: hypotheses that are followed at a time.
+      bos: id that opens every sequence.
+      eos: id that ends one.
+      pad: id that is written after the end.
+      length_penalty: scores are divided by the length to this power; 0 compares sums, which prefers short ones.
+      early_stopping: whether a source is done as soon as `beams` hypotheses have ended; otherwise when none of those
+        still being written could become better than the worst of these.
+
+    With one beam and early stopping this is greedy decoding.
+    """
+    written = jnp.full((batch, beams, length), pad, jnp.int32)
+    # At first all hypotheses are the same: one of them is followed.
+    total = jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)
+    worst = jnp.full((batch, beams), -jnp.inf)
+    start = _Search(
+        jnp.zeros((), jnp.int32),
+        cache.fork(beams),
+        jnp.full((batch, beams), bos, jnp.int32),
+        written,
+        jnp.broadcast_to(total[None], (batch, beams)),
+        Found(written, worst),
+    )
+
+    def normalised(total: Array, tokens: Any) -> Array:
+        return total / jnp.asarray(tokens, jnp.float32) ** length_penalty
+
+    def done(now: _Search) -> Bool[Array, "B"]:
+        last = now.ended.scores[:, -1]
+        if early_stopping:
+            return last > -jnp.inf
+        # A sum only falls; divided by the greatest length it falls the least.
+        best = now.total[:, 0]
+        hoped = jnp.maximum(normalised(best, now.position + 1), normalised(best, length))
+        return (last > -jnp.inf) & (hoped <= last)
+
+    def extend(now: _Search) -> _Search:
+        logits, cache = step(now.cache, tokens_at(now.position, now.last))
+        count = min(2 * beams, logits.shape[-1])
+        values, ids = largest(logits, count)
+        sums = now.total[..., None] + values - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+        # Twice as many as there are beams, so that enough go on where some end.
+        sums, best = jax.lax.top_k(sums.reshape(batch, -1), min(2 * beams, beams * count))
+        parents = best // count
+        ids = jnp.take_along_axis(ids.reshape(batch, -1), best, axis=1)
+        longer = put(_rows(now.written, parents), ids, now.position)
+
+        ends = (ids == eos) & (jnp.arange(ids.shape[1]) < beams)[None]
+        scores = jnp.where(ends, normalised(sums, now.position + 1), -jnp.inf)
+        ended = _best(Found(longer, scores), now.ended, beams)
+        # A source that is done stays as it is, however long others take.
+        stays = done(now)
+        ended = Found(*(jnp.where(_over(stays, new), old, new) for old, new in zip(now.ended, ended, strict=True)))
+
+        total, on = jax.lax.top_k(jnp.where(ids == eos, -jnp.inf, sums), beams)
+        last, parents = (jnp.take_along_axis(x, on, axis=1) for x in (ids, parents))
+        return _Search(now.position + 1, cache.take(parents), last, _rows(longer, on), total, ended)
+
+    def unfinished(now: _Search) -> Array:
+        return (now.position < length) & ~done(now).all()
+
+    found = jax.lax.while_loop(unfinished, extend, start)
+    return _fill(found.ended, Found(found.written, normalised(found.total, length)), beams)
+
+
+def _rows(x: Int[Array, "B K L"], which: Int[Array, "B N"]) -> Int[Array, "B N L"]:
+    return jnp.take_along_axis(x, which[..., None], axis=1)
+
+
+def _over(which: Bool[Array, "B"], x: Array) -> Bool[Array, "B ..."]:
+    return which.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def _best(new: Found, old: Found, count: int) -> Found:
+    """The best of both, of equals the older."""
+    scores, which = jax.lax.top_k(jnp.concatenate([old.scores, new.scores], axis=1), count)
+    return Found(_rows(jnp.concatenate([old.ids, new.ids], axis=1), which), scores)
+
+
+def _fill(ended: Found, cut: Found, count: int) -> Found:
+    """What has ended, and behind it what has not."""
+    rank = jnp.concatenate([ended.scores > -jnp.inf, jnp.zeros(cut.scores.shape, bool)], axis=1)
+    scores = jnp.concatenate([ended.scores, cut.scores], axis=1)
+    # Both parts are in order: a stable sort keeps them so. Places that nothing ended in come last of all.
+    rank = jnp.where(rank, 0, jnp.where(scores > -jnp.inf, 1, 2))
+    which = jnp.argsort(rank, axis=1, stable=True)[:, :count]
+    ids = _rows(jnp.concatenate([ended.ids, cut.ids], axis=1), which)
+    return Found(ids, jnp.take_along_axis(scores, which, axis=1))
