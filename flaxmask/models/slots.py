@@ -81,6 +81,6 @@ class Slots(NamedTuple):
         return Slots(jax.tree.map(write, self.tokens, new), self.filled + tokens.shape[1], self.layers, lineage)
 
     def of_layer(self, number: int, start: Any) -> LayerSlots:
-        """Of the layer of that number, whose own keys and values of the slots from `start` on are still to be written."""
+        """Of the layer of that number, which writes its own keys and values into the slots from `start` on."""
         bias = None if self.lineage is None else jnp.where(self.lineage, 0.0, -jnp.inf)[:, None]
         return LayerSlots(self.layers[number], self.tokens, start, bias)
