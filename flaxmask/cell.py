@@ -85,8 +85,9 @@ def _train(
     training = setting.config.training
     step = CompiledStep(setting.update, parallel, jax.local_devices())
     iterator = batches(setting.task.train, setting.plan, setting.noise)
-    with Checkpoints(checkpoints) as saved, _Bar(label, len(setting.plan)) as bar:
-        return loop.train(
+    averaged = training.average_epochs or 0
+    with Checkpoints(checkpoints, averaged) as saved, _Bar(label, len(setting.plan)) as bar:
+        state, progress = loop.train(
             state,
             iterator,
             step,
@@ -97,7 +98,9 @@ def _train(
             lambda params: evaluate(setting.task, setting.model, params, setting.config.data).metrics,
             training.curve_every,
             training.on_nan == "record",
+            setting.plan.ends[-averaged:].tolist() if averaged else (),
         )
+        return (state._replace(params=saved.mean(state.params)) if averaged else state), progress
 
 
 def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trained: Any) -> float:

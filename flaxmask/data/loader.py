@@ -51,20 +51,20 @@ class Plan:
         return [placement._replace(epoch=epoch) for placement in self.layout.place(order, self.lengths)]
 
     @functools.cached_property
-    def _ends(self) -> np.ndarray:
+    def ends(self) -> np.ndarray:
         """Batches up to the end of each epoch."""
         if self.layout.steady:
             return np.arange(1, self.epochs + 1) * len(self.epoch(0))
         return np.cumsum([len(self.epoch(epoch)) for epoch in range(self.epochs)])
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return int(self.ends[-1])
 
     def __getitem__(self, index: int) -> Placement:
         if not 0 <= index < len(self):
             raise IndexError(f"update {index} of {len(self)}")
-        epoch = int(np.searchsorted(self._ends, index, side="right"))
-        return self.epoch(epoch)[int(index) - (int(self._ends[epoch - 1]) if epoch else 0)]
+        epoch = int(np.searchsorted(self.ends, index, side="right"))
+        return self.epoch(epoch)[int(index) - (int(self.ends[epoch - 1]) if epoch else 0)]
 
     def report(self, epoch: int = 0) -> PlanReport:
         """Of one epoch."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import grain
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from flaxmask.training.step import TrainState
@@ -13,13 +14,21 @@ from flaxmask.training.step import TrainState
 class Checkpoints:
     """The newest two checkpoints of one run; a context manager, so that a save under way is finished.
 
+    Beside them, in `epochs/`, the parameters alone of as many updates as are asked for.
+
     Args:
       directory: where they lie; made if it is not there.
+      epochs: how many of the newest parameters are kept.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, epochs: int = 0):
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True)
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        self._epochs = None
+        if epochs:
+            # A later checkpoint must not be whole before these are: they are waited for.
+            waiting = ocp.CheckpointManagerOptions(max_to_keep=epochs, enable_async_checkpointing=False)
+            self._epochs = ocp.CheckpointManager(directory.absolute() / "epochs", options=waiting)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -27,6 +36,28 @@ class Checkpoints:
     def __exit__(self, *_):
         self._manager.wait_until_finished()
         self._manager.close()
+        if self._epochs is not None:
+            self._epochs.close()
+
+    def keep(self, step: int, params: Any):
+        """Keep the parameters of an update, unless they are kept already: a resumed run comes by again."""
+        if self._epochs is not None and step not in self._epochs.all_steps():
+            self._epochs.save(step, args=ocp.args.StandardSave(params))
+
+    def mean(self, params: Any) -> Any:
+        """The mean of the parameters that are kept, which lies in a flatter place than each (Izmailov et al. 2018).
+
+        Args:
+          params: of the same shapes; returned where none are kept.
+        """
+        steps = [] if self._epochs is None else self._epochs.all_steps()
+        if self._epochs is None or not steps:
+            return params
+        like = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, params))
+        total = jax.tree.map(lambda x: np.zeros(x.shape, np.float64), params)
+        for step in steps:
+            total = jax.tree.map(lambda sum_, x: sum_ + np.asarray(x), total, self._epochs.restore(step, args=like))
+        return jax.tree.map(lambda sum_, x: (sum_ / len(steps)).astype(x.dtype), total, params)
 
     @property
     def latest(self) -> int | None:

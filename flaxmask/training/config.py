@@ -26,6 +26,8 @@ class TrainingConfig:
     """Share of the target that is spread over the vocabulary without the pad (Szegedy et al. 2016)."""
     checkpoint_every: int = 500
     """Updates between checkpoints; a run that is cut off goes on from the last one."""
+    average_epochs: int | None = None
+    """Judge the mean of the parameters at the ends of so many last epochs; None judges those of the last update."""
     on_nan: Literal["stop", "record"] = "stop"
     """Where the loss is no number: stop the run, or end this row's training there and record at which update."""
     curve_every: int | None = None
@@ -33,7 +35,7 @@ class TrainingConfig:
     judged in the end is the last update's model, whatever the curve shows."""
 
     def __post_init__(self):
-        for name in ("epochs", "checkpoint_every", "curve_every"):
+        for name in ("epochs", "checkpoint_every", "curve_every", "average_epochs"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")

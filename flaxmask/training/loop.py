@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -50,7 +50,7 @@ class Progress:
     diverged_at: int | None = None
     since: int = 0
     since_loss: float = 0.0
-    curve: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    curve: list[dict[str, int | float]] = dataclasses.field(default_factory=list)
 
     @property
     def tokens_per_second(self) -> float:
@@ -69,6 +69,7 @@ def train(
     watch: Callable[[Any], dict[str, float]] | None = None,
     watch_every: int | None = None,
     record_nan: bool = False,
+    keep_at: Collection[int] = (),
 ) -> tuple[TrainState, Progress]:
     """Run the iterator to its end, from the newest checkpoint where there is one.
 
@@ -83,6 +84,7 @@ def train(
       watch: judges the parameters for a point of the curve.
       watch_every: updates between two points; None draws no curve.
       record_nan: end at a loss that is no number, instead of raising.
+      keep_at: updates after which the parameters are kept beside the checkpoints.
 
     Returns:
       The last state, as one copy, and the progress.
@@ -127,6 +129,9 @@ def train(
             if progress.steps % watch_every == 0:
                 _add_point(progress, watch(step.fetch(placed).params))
                 clock.skip()
+        if checkpoints is not None and progress.steps in keep_at:
+            checkpoints.keep(progress.steps, step.fetch(placed).params)
+            clock.skip()
         if checkpoints is not None and progress.steps % checkpoint_every == 0:
             checkpoints.save(step.fetch(placed), iterator, dataclasses.asdict(progress))
             clock.skip()

@@ -140,3 +140,30 @@ def test_another_number_of_devices_is_refused(tmp_path):
     step = CompiledStep(UPDATE, devices=jax.devices()[:2])
     with Checkpoints(tmp_path) as kept, pytest.raises(Refused, match=r"is of 1 device\(s\), here are 2"):
         train(start(), batches(DATA, PLAN), step, kept, 3)
+
+
+def test_the_mean_of_the_last_epochs_is_that_of_their_parameters(tmp_path):
+    """Cut off or not, in between or right behind one."""
+    seen = {}
+
+    def go(directory, stop=None):
+        step = CompiledStep(UPDATE, devices=jax.devices()[:1])
+        with Checkpoints(directory, 3) as kept:
+            watch = lambda params: seen.update({len(seen) + 1: jax.tree.map(np.array, params)}) or {}
+            report = lambda progress: (_ for _ in ()).throw(KeyboardInterrupt) if progress.steps == stop else None
+            ends = (2, 5, 8, 10)
+            state, _ = train(start(), batches(DATA, PLAN), step, kept, 3, report, "", watch, 1, keep_at=ends)
+            return kept.mean(state.params)
+
+    mean = go(tmp_path / "whole")
+    wanted = jax.tree.map(lambda *x: np.mean(np.array(x, np.float64), axis=0), *(seen[i] for i in (5, 8, 10)))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), mean, wanted)
+    for i, stop in enumerate((6, 9)):
+        with pytest.raises(KeyboardInterrupt):
+            go(tmp_path / str(i), stop)
+        jax.tree.map(np.testing.assert_array_equal, go(tmp_path / str(i)), mean)
+
+
+def test_without_epochs_kept_the_mean_is_the_last(tmp_path):
+    with Checkpoints(tmp_path) as kept:
+        assert kept.mean({"x": 1}) == {"x": 1}
