@@ -46,7 +46,7 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
         results.write_whole(kept.curve, json.dumps(progress.curve, indent=1) + "\n")
     laid_out = setting.plan.report()
     task, model = setting.task, setting.model
-    judged = evaluate(task, model, state.params, config.data)
+    judged = evaluate(task, model, state.params, config.data, config.decoding)
     results.write_whole(
         kept.examples, json.dumps([None if np.isnan(x) else round(float(x), 6) for x in judged.shares]) + "\n"
     )
@@ -95,6 +95,7 @@ def _train(
             training.checkpoint_every,
             bar.show,
             setting.fingerprint,
+            # Points of a curve are of greedy decoding: what is compared along it, beams would only delay.
             lambda params: evaluate(setting.task, setting.model, params, setting.config.data).metrics,
             training.curve_every,
             training.on_nan == "record",

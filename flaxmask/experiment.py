@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flaxmask.data.config import DataConfig, PackingConfig
+from flaxmask.decoding.config import DecodingConfig
 from flaxmask.models.config import MaskConfig, RecurrentConfig, TransformerConfig
 from flaxmask.names import Missing, Refused, nearest
 from flaxmask.overrides import apply
@@ -33,6 +34,7 @@ class Config:
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     packing: PackingConfig = dataclasses.field(default_factory=PackingConfig)
     finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
+    decoding: DecodingConfig = dataclasses.field(default_factory=DecodingConfig)
     architecture: Literal["transformer", "recurrent"] = "transformer"
     """Which is built: `model` or `recurrent`."""
     recurrent: RecurrentConfig = dataclasses.field(default_factory=RecurrentConfig)

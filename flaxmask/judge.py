@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig, TaskName
@@ -18,6 +19,8 @@ from flaxmask.data.layouts import Layout, make_layout, round_up
 from flaxmask.data.ragged import Ragged
 from flaxmask.data.tasks import Task
 from flaxmask.data.vocabulary import BOS, EOS
+from flaxmask.decoding.beam import beam_search
+from flaxmask.decoding.config import DecodingConfig
 from flaxmask.decoding.greedy import greedy
 from flaxmask.evaluation.error_rates import sequence_error_rate, symbol_error_rate
 from flaxmask.evaluation.span_f1 import span_f1
@@ -30,6 +33,8 @@ from flaxmask.training.loss import cross_entropy
 
 AUDITED, SHORT = 6, 96
 """Examples of the batch that is audited, and the tokens that one may have where there are enough so short."""
+
+GREEDY = DecodingConfig()
 
 JUDGED = 8192
 """Tokens of a batch that is judged: its logits are held at once."""
@@ -50,11 +55,13 @@ class Judged(NamedTuple):
     samples: dict[str, str]
 
 
-def evaluate(task: Task, model: Model, params: Any, data: DataConfig) -> Judged:
+def evaluate(
+    task: Task, model: Model, params: Any, data: DataConfig, decoding: DecodingConfig = GREEDY
+) -> Judged:
     """Loss in nats a label without smoothing, the labels that come first in percent, and what the task is judged by.
 
-    That is PER and WER for g2p, BLEU of words and characters and chrF for text_to_text and prefix_lm, all of greedy
-    decoding, and the F1 of spans for tagging; in percent.
+    That is PER and WER for g2p, BLEU of words and characters and chrF for text_to_text and prefix_lm, all of what is
+    decoded as `decoding` says, and the F1 of spans for tagging; in percent.
     """
     name, _, _ = data.known
     examples = task.evaluation
@@ -80,10 +87,10 @@ def evaluate(task: Task, model: Model, params: Any, data: DataConfig) -> Judged:
         right = np.bincount(example[named], (labels == predicted)[named], len(examples))
         counts = np.bincount(example[named], minlength=len(examples))
     elif name in ("g2p", "text_to_text", "prefix_lm"):
-        metrics |= _scores(name, _translate(task, model, params, _sources(task)), task.references)
+        metrics |= _scores(name, _translate(task, model, params, _sources(task), decoding), task.references)
         if data.sample is not None and name == "text_to_text":
             ids = np.array(task.source_vocabulary.encode(data.sample), np.int32)
-            samples = {data.sample: _translate(task, model, params, [ids])[0]}
+            samples = {data.sample: _translate(task, model, params, [ids], decoding)[0]}
     return Judged(metrics, np.where(counts > 0, right / np.maximum(counts, 1), np.nan), samples)
 
 
@@ -133,14 +140,16 @@ def _sources(task: Task) -> list[np.ndarray]:
     return [target[i][prefix[i] > 0] for i in range(len(examples))]
 
 
-def _translate(task: Task, model: Any, params: Any, sources: Sequence[np.ndarray]) -> list[str]:
+def _translate(
+    task: Task, model: Any, params: Any, sources: Sequence[np.ndarray], decoding: DecodingConfig
+) -> list[str]:
     """What a model writes for each source, in batches of like length."""
     lengths = np.array([[len(ids), 0] for ids in sources])
     data = Examples(Ragged.of(sources), None, Ragged.of(sources))
     written = [""] * len(sources)
     for placement in _bucketed(lengths).place(np.arange(len(sources)), lengths):
         source = build_batch(data, placement).source
-        ids = np.asarray(_decode(model, _longest_target(task), params, source))
+        ids = np.asarray(_decode(model, _longest_target(task), decoding, params, source))
         for example, row in zip(placement.pieces.examples.tolist(), ids, strict=False):
             written[example] = task.target_vocabulary.decode(row.tolist())
     return written
@@ -210,7 +219,7 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
 
 
 def _written(task: Task, model: Any, params: Any, source: Tokens) -> list[list[int]]:
-    return np.asarray(_decode(model, _longest_target(task), params, source)).tolist()
+    return np.asarray(_decode(model, _longest_target(task), GREEDY, params, source)).tolist()
 
 
 def _prefix(tokens: Tokens) -> Tokens:
@@ -219,11 +228,17 @@ def _prefix(tokens: Tokens) -> Tokens:
     return Tokens(only(tokens.ids), only(tokens.segments), tokens.positions, None, tokens.layout)
 
 
-def decode(model: Any, params: Any, source: Tokens, length: int) -> Array:
-    """Greedy decoding of `source`, `[B, length]`."""
-    cache = model.apply(params, source, length, method="start")
+def decode(
+    model: Any, params: Any, source: Tokens, length: int, how: DecodingConfig = GREEDY
+) -> Int[Array, "B L"]:
+    """What is written for each row of `source`, in at most `length` tokens."""
     step = lambda cache, tokens: model.apply(params, cache, tokens, method="step")
-    return greedy(step, cache, source.shape[0], length, bos=BOS, eos=EOS)
+    cache = model.apply(params, source, length * how.beams, method="start")
+    rows, ends = source.shape[0], {"bos": BOS, "eos": EOS}
+    if how.beams == 1:
+        return greedy(step, cache, rows, length, **ends)
+    by = {"length_penalty": how.length_penalty, "early_stopping": how.early_stopping}
+    return beam_search(step, cache, rows, length, beams=how.beams, **ends, **by).ids[:, 0]
 
 
 def _longest_target(task: Task) -> int:
@@ -239,9 +254,9 @@ def _inputs(examples: Examples, i: int) -> dict[str, np.ndarray]:
     return {name: ragged[i] for name, ragged in sides.items() if ragged is not None}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _decode(model: Any, length: int, params: Any, source: Tokens) -> Array:
-    return decode(model, params, source, length)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _decode(model: Any, length: int, how: DecodingConfig, params: Any, source: Tokens) -> Array:
+    return decode(model, params, source, length, how)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -7,10 +7,10 @@ import sacrebleu
 
 
 def translation_scores(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """BLEU of words (13a), BLEU of characters and chrF, of a corpus, in percent.
+    """BLEU of words (13a), of what stands between spaces, and of characters, and chrF, of a corpus, in percent.
 
     >>> {name: round(score) for name, score in translation_scores(["猫坐在垫子上。"], [["猫坐在垫子上。"]]).items()}
-    {'bleu': 0, 'character_bleu': 100, 'chrf': 100}
+    {'bleu': 0, 'tokenised_bleu': 0, 'character_bleu': 100, 'chrf': 100}
 
     Args:
       hypotheses: one text an example.
@@ -23,6 +23,8 @@ def translation_scores(hypotheses: Sequence[str], references: Sequence[Sequence[
     columns: Any = [[texts[i] if i < len(texts) else None for texts in references] for i in range(most)]
     return {
         "bleu": sacrebleu.corpus_bleu(hypotheses, columns).score,
+        # Of text that is tokenised already; `force` says that this is meant.
+        "tokenised_bleu": sacrebleu.corpus_bleu(hypotheses, columns, tokenize="none", force=True).score,
         "character_bleu": sacrebleu.corpus_bleu(hypotheses, columns, tokenize="char").score,
         "chrf": sacrebleu.corpus_chrf(hypotheses, columns).score,
     }

@@ -51,6 +51,7 @@ METRICS = {
     "finetuned_accuracy": Metric("finetuned", "% right", 1, "high"),
     "span_f1": Metric("span F1", "%", 1, "high"),
     "bleu": Metric("BLEU", "%", 1, "high"),
+    "tokenised_bleu": Metric("tokenised BLEU", "%", 2, "high"),
     "character_bleu": Metric("character BLEU", "%", 1, "high"),
     "chrf": Metric("chrF", "%", 1, "high"),
     "leaks": Metric("leaks", better="low"),
