@@ -7,6 +7,7 @@ import pytest
 
 import run
 from flaxmask.cell import run_cell
+from flaxmask.data.sources.multi30k import file_of
 from flaxmask.data.sources.sentence_polarity import ARCHIVE
 from flaxmask.data.sources.tatoeba import EN_ZH
 from flaxmask.data.sources.wikitext2 import files_of
@@ -33,8 +34,10 @@ FAST = {
     "tagging": ("flaxmask, static", "no mask, packed"),
     "sentiment": ("masked mean", "attention of [CLS]"),
     "translation_zh": ("LSTM, interactive attention", "Transformer"),
+    "multi30k": ("bucketed", "packed"),
 }
 NEEDED = {
+    "multi30k": tuple(file_of(split, side, True) for split in ("train", "validation", "test") for side in ("en", "de")),
     "mlm_masking": (*files_of("rebuilt").values(), ARCHIVE),
     "recurrent_padding": (ARCHIVE,),
     "sentiment": (ARCHIVE,),
