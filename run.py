@@ -1,4 +1,4 @@
-"""The command line: list experiments, run one, show reports.
+"""The command line: list experiments, run one, show reports, put a trained model to work.
 
 python run.py --list
 python run.py --experiment padding --scale quick training.learning_rate=1e-3
@@ -30,6 +30,8 @@ def main(arguments: list[str]) -> int:
             return show_list()
         if options.report:
             return show_reports(options.report)
+        if options.translate:
+            return translate(options, overrides)
         return run(options, overrides)
     except Refused as error:
         print(f"run.py: {error}", file=sys.stderr)
@@ -59,6 +61,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--dry-run", action="store_true", help="parameters, memory, updates and time, without a run")
     parser.add_argument("--audit", action="store_true", help="print what the audit found of every row")
     parser.add_argument("--report", type=Path, nargs="+", metavar="DIR", help="write and show the tables of these runs")
+    parser.add_argument("--translate", type=Path, metavar="CHECKPOINT", help="answer each line of stdin on stdout")
+    parser.add_argument("--nbest", type=int, default=1, metavar="N", help="the best N answers to each line")
+    parser.add_argument("--scores", action="store_true", help="put the score and a tab before each answer")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="settings other than the experiment's")
     options = parser.parse_intermixed_args(arguments)
     for name, choices in (("scale", experiments.SCALES), ("parallel", ("jit", "pmap"))):
@@ -73,7 +78,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     for key in keys:
         if keys.count(key) > 1:
             raise Refused(f"{key} is given {keys.count(key)} times")
-    if not (options.list or options.report or options.experiment):
+    if not (options.list or options.report or options.experiment or options.translate):
         raise Refused("nothing to do: name one with --experiment NAME, or see --list and --help")
     return options, dict(text.split("=", 1) for text in options.overrides)
 
@@ -135,6 +140,31 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     if options.audit:
         print("\n".join(table.audits()))
     print(f"report: {workdir / 'report.html'}")
+    return 0
+
+
+def translate(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    """Answer each line of stdin on stdout, in order; an empty line by an empty line."""
+    start_jax()
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from flaxmask.overrides import apply
+    from flaxmask.translate import Translator
+
+    translator = Translator.load(options.translate)
+    how = experiments.Config(decoding=translator.decoding)
+    decoding = apply(how, {f"decoding.{k.removeprefix('decoding.')}": v for k, v in overrides.items()}).decoding
+    texts = [line.rstrip("\n") for line in sys.stdin]
+    for line in translator.cut(texts):
+        print(f"run.py: line {line} is longer than {translator.longest} tokens: cut", file=sys.stderr)
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("lines", total=len(texts))
+        show = lambda done: bar.update(task, completed=done)
+        answers = translator.translate(texts, decoding, options.nbest, show)
+    for answer in answers:
+        for text, score in answer:
+            print(f"{score:.4f}\t{text}" if options.scores else text)
     return 0
 
 

@@ -21,7 +21,11 @@ EXPERIMENT = Experiment(
     name="multi30k",
     title="Does a small Transformer translate as well as published, whatever the layout of its batches?",
     # One order of examples and as many an update in every row: equal updates are equal epochs.
-    rows={"bucketed": {"data.layout": "bucketed"}, "packed": {"data.layout": "packed"}, "static": {"data.layout": "static"}},
+    rows={
+        "bucketed": {"data.layout": "bucketed"},
+        "packed": {"data.layout": "packed"},
+        "static": {"data.layout": "static"},
+    },
     scales={
         "smoke": Config(
             DataConfig(

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +19,10 @@ from flaxmask.data.layouts import Layout, make_layout, round_up
 from flaxmask.data.ragged import Ragged
 from flaxmask.data.tasks import Task
 from flaxmask.data.vocabulary import BOS, EOS
-from flaxmask.decoding.beam import beam_search
+from flaxmask.decoding.beam import Found, beam_search
 from flaxmask.decoding.config import DecodingConfig
 from flaxmask.decoding.greedy import greedy
+from flaxmask.decoding.steps import Step
 from flaxmask.evaluation.error_rates import sequence_error_rate, symbol_error_rate
 from flaxmask.evaluation.span_f1 import span_f1
 from flaxmask.evaluation.translation import translation_scores
@@ -55,9 +56,7 @@ class Judged(NamedTuple):
     samples: dict[str, str]
 
 
-def evaluate(
-    task: Task, model: Model, params: Any, data: DataConfig, decoding: DecodingConfig = GREEDY
-) -> Judged:
+def evaluate(task: Task, model: Model, params: Any, data: DataConfig, decoding: DecodingConfig = GREEDY) -> Judged:
     """Loss in nats a label without smoothing, the labels that come first in percent, and what the task is judged by.
 
     That is PER and WER for g2p, BLEU of words and characters and chrF for text_to_text and prefix_lm, all of what is
@@ -143,16 +142,21 @@ def _sources(task: Task) -> list[np.ndarray]:
 def _translate(
     task: Task, model: Any, params: Any, sources: Sequence[np.ndarray], decoding: DecodingConfig
 ) -> list[str]:
-    """What a model writes for each source, in batches of like length."""
-    lengths = np.array([[len(ids), 0] for ids in sources])
-    data = Examples(Ragged.of(sources), None, Ragged.of(sources))
+    """What a model writes for each source."""
     written = [""] * len(sources)
-    for placement in _bucketed(lengths).place(np.arange(len(sources)), lengths):
-        source = build_batch(data, placement).source
-        ids = np.asarray(_decode(model, _longest_target(task), decoding, params, source))
-        for example, row in zip(placement.pieces.examples.tolist(), ids, strict=False):
+    for examples, source in source_batches(sources):
+        ids = np.asarray(_decode(model, longest_target(task), decoding, params, source))
+        for example, row in zip(examples, ids, strict=False):
             written[example] = task.target_vocabulary.decode(row.tolist())
     return written
+
+
+def source_batches(sources: Sequence[np.ndarray]) -> Iterator[tuple[list[int], Tokens]]:
+    """Sources in batches of like length and few shapes: which they are, and their rows; empty ones may follow."""
+    lengths = np.array([[len(ids), 0] for ids in sources])
+    data = Examples(Ragged.of(sources), None, Ragged.of(sources))
+    for placement in _bucketed(lengths).place(np.arange(len(sources)), lengths):
+        yield placement.pieces.examples.tolist(), build_batch(data, placement).source
 
 
 def check_labels(task: Task):
@@ -219,7 +223,7 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
 
 
 def _written(task: Task, model: Any, params: Any, source: Tokens) -> list[list[int]]:
-    return np.asarray(_decode(model, _longest_target(task), GREEDY, params, source)).tolist()
+    return np.asarray(_decode(model, longest_target(task), GREEDY, params, source)).tolist()
 
 
 def _prefix(tokens: Tokens) -> Tokens:
@@ -228,20 +232,27 @@ def _prefix(tokens: Tokens) -> Tokens:
     return Tokens(only(tokens.ids), only(tokens.segments), tokens.positions, None, tokens.layout)
 
 
-def decode(
-    model: Any, params: Any, source: Tokens, length: int, how: DecodingConfig = GREEDY
-) -> Int[Array, "B L"]:
+def decode(model: Any, params: Any, source: Tokens, length: int, how: DecodingConfig = GREEDY) -> Int[Array, "B L"]:
     """What is written for each row of `source`, in at most `length` tokens."""
+    if how.beams > 1:
+        return search(model, params, source, length, how).ids[:, 0]
+    return greedy(*started(model, params, source, length), source.shape[0], length, bos=BOS, eos=EOS)
+
+
+def search(model: Any, params: Any, source: Tokens, length: int, how: DecodingConfig) -> Found:
+    """The best answers to each row of `source`, as many as there are beams."""
+    step, cache = started(model, params, source, length * how.beams)
+    by = {"beams": how.beams, "length_penalty": how.length_penalty, "early_stopping": how.early_stopping}
+    return beam_search(step, cache, source.shape[0], length, bos=BOS, eos=EOS, **by)
+
+
+def started(model: Any, params: Any, source: Tokens, slots: int) -> tuple[Step, Any]:
+    """A model's step, and its cache before the first one."""
     step = lambda cache, tokens: model.apply(params, cache, tokens, method="step")
-    cache = model.apply(params, source, length * how.beams, method="start")
-    rows, ends = source.shape[0], {"bos": BOS, "eos": EOS}
-    if how.beams == 1:
-        return greedy(step, cache, rows, length, **ends)
-    by = {"length_penalty": how.length_penalty, "early_stopping": how.early_stopping}
-    return beam_search(step, cache, rows, length, beams=how.beams, **ends, **by).ids[:, 0]
+    return step, model.apply(params, source, slots, method="start")
 
 
-def _longest_target(task: Task) -> int:
+def longest_target(task: Task) -> int:
     """Slots that hold every target."""
     train = task.train
     prefix = 0 if train.prefix is None else np.add.reduceat(train.prefix.values, train.prefix.offsets[:-1])

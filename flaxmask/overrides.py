@@ -22,6 +22,14 @@ def keys(config: Any, before: str = "") -> list[str]:
     return found
 
 
+def flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by their dotted keys."""
+    found = {}
+    for name, value in tree.items():
+        found |= flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
+    return found
+
+
 def apply(config: T, changes: Mapping[str, Any]) -> T:
     """The configuration with the values of some dotted keys replaced; a string is read as the key's type.
 

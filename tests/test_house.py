@@ -17,6 +17,7 @@ ROOT = Path(flaxmask.__file__).parent
 # From the top down: a room imports only what stands below it.
 ROOMS = (
     "cell",
+    "translate",
     "setting",
     "judge",
     "plans",

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from flaxmask.names import Refused
 from flaxmask.training.step import TrainState
 
 
@@ -64,6 +65,33 @@ class Checkpoints:
         """Update of the newest checkpoint."""
         return self._manager.latest_step()
 
+    def params(self, state: Any) -> Any:
+        """What a finished run is judged by: the mean of the parameters that are kept, or the newest.
+
+        Args:
+          state: a `TrainState` of shapes, of the model that is to have them.
+
+        Raises:
+          Refused: there is no checkpoint, or it is of another model; the message names the first parameter that
+            differs.
+        """
+        if self.latest is None:
+            raise Refused(f"{self._manager.directory} holds no checkpoint")
+        with ocp.StandardCheckpointer() as reader:
+            saved: Any = reader.metadata(self._manager.directory / str(self.latest) / "state")
+            found = getattr(saved, "item_metadata", saved)["params"]
+        shapes = lambda tree: {jax.tree_util.keystr(path): tuple(x.shape) for path, x in _leaves(tree)}
+        have, want = shapes(found), shapes(state.params)
+        for name in sorted({*have, *want}):
+            if have.get(name) != want.get(name):
+                raise Refused(
+                    f"{self._manager.directory} is of another model: {name} is {have.get(name, 'missing')} there, "
+                    f"{want.get(name, 'missing')} in the configuration"
+                )
+        like = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(like))
+        return self.mean(self._manager.restore(self.latest, args=args)["state"].params)
+
     def save(self, state: TrainState, iterator: grain.DatasetIterator, progress: dict[str, Any]):
         """Save what it takes to go on from here."""
         self._manager.save(
@@ -93,3 +121,7 @@ class Checkpoints:
             ),
         )
         return restored["state"], restored["data"], restored["progress"]
+
+
+def _leaves(tree: Any) -> list[tuple[Any, Any]]:
+    return jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
