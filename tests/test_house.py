@@ -100,7 +100,7 @@ def test_experiments_import_the_experiment_and_configurations_alone():
     for path in (ROOT.parent / "experiments").glob("*.py"):
         allowed = {
             "flaxmask.experiment",
-            *(f"flaxmask.{room}.config" for room in ("data", "models", "training")),
+            *(f"flaxmask.{room}.config" for room in ("data", "models", "training", "decoding")),
         }
         assert imports(path) <= allowed
 

@@ -80,7 +80,7 @@ def test_long_lines_are_cut_and_named(translator):
 
 
 def test_more_answers_than_beams_are_refused(translator):
-    with pytest.raises(Refused, match="at most decoding.beams=3, got 4"):
+    with pytest.raises(Refused, match=r"at most decoding\.beams=3, got 4"):
         translator.translate(WORDS, nbest=4)
 
 
@@ -102,7 +102,7 @@ def test_on_the_command_line(checkpoint, translator, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows["Transformer 4x4"]["model"].update(d_model=16), "is of another model: .*is (.*) there"),
+        (lambda rows: rows["Transformer 4x4"]["model"].update(d_model=16), r"is of another model: .* there"),
         (lambda rows: rows.pop("Transformer 4x4"), "has no row 'Transformer 4x4': its rows are LSTM with attention"),
     ],
 )

@@ -44,12 +44,12 @@ def score(model, params, source, ids):
 MODELS = {
     "pre, two layers": (dataclasses.replace(toy.DEEP, **UNTIED), MaskConfig()),
     "window": (dataclasses.replace(toy.CONFIG, **UNTIED), MaskConfig(decoder="causal & segment & window(2)")),
-    "LSTM, dot": (RecurrentConfig(d_model=8, hidden=6, attention="dot"), MaskConfig()),
+    "LSTM, dot": (RecurrentConfig(d_model=8, hidden=8, attention="dot"), MaskConfig()),
     "LSTM, interactive": (RecurrentConfig(d_model=8, hidden=6, attention="interactive"), MaskConfig()),
     "blockwise": (dataclasses.replace(toy.CONFIG, attention="blockwise", **UNTIED), MaskConfig()),
     "renormalised": (dataclasses.replace(toy.CONFIG, mask_form="renormalised", **UNTIED), MaskConfig()),
 }
-ENDS = {"LSTM, dot": -1.0, "LSTM, interactive": -0.5}
+ENDS = {"LSTM, dot": 2.0, "LSTM, interactive": 0.5}
 """Added to the end mark's logit, so that some hypotheses end and some do not."""
 SLOW = ("LSTM, interactive", "blockwise", "renormalised")
 
