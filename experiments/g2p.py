@@ -42,7 +42,7 @@ EXPERIMENT = Experiment(
     published_by="Toshniwal & Livescu 2016 (LSTM with global attention); Yolchuyeva et al. 2019 (Transformer 4x4)",
     expected={
         "smoke": "some 15 s a row on two cores, compilation for the most part; nothing is learnt",
-        "quick": "minutes on two cores; not timed yet",
+        "quick": "3 to 4 minutes on two cores; WER 50 (LSTM) and 54 (Transformer 4x4)",
         "paper": "Transformer 4x4: 92 minutes on two shared cores, WER 24.7 (the loss of the test split has been flat "
         "for the last epochs); the LSTM is not run yet",
     },

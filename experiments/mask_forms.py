@@ -64,7 +64,8 @@ EXPERIMENT = Experiment(
     published_by="first: no published table of forms was found",
     expected={
         "smoke": "some 15 s a row on two cores, compilation for the most part; nothing is learnt",
-        "quick": "minutes on two cores; not timed yet",
+        "quick": "4 minutes on two cores; PER 30.6 to 31.0 % in the correct forms, 32.7 % with the memory multiplied, "
+        "above 200 % in those that leak; NaN at the first update where there is no number to hide with",
         "paper": "an accelerator's work; not run yet",
     },
 )

@@ -70,7 +70,7 @@ EXPERIMENT = Experiment(
     published_by="first: no published table of these systems on this corpus was found",
     expected={
         "smoke": "some 15 s a row on two cores, compilation for the most part; nothing is learnt",
-        "quick": "minutes on two cores; not timed yet",
+        "quick": "4 minutes on two cores; 8,000 sentences twice teach little: chrF 3 to 5 in every row",
         "paper": "an accelerator's work; not run yet",
     },
 )

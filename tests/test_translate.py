@@ -16,6 +16,8 @@ from flaxmask.names import Refused
 from flaxmask.translate import Translator
 from tests.test_pages import SMALL
 
+# A small training and its search are half a minute of compiling.
+pytestmark = pytest.mark.slow
 WORDS = ["cat", "", "abandon", "a", "  ", "zebra"]
 
 

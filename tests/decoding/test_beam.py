@@ -82,8 +82,8 @@ def everything(logits, length_penalty):
     return found
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.6, 1.0]), st.booleans())
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1.0]), st.booleans())
 def test_a_beam_as_wide_as_the_tree_finds_the_best_sequences(seed, penalty, early):
     logits, beams = table(seed), 12
     ids, scores = search(logits, beams, length_penalty=penalty, early_stopping=early)
@@ -97,7 +97,7 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best_sequences(seed, penalty, earl
         assert rows[: len(found)] == list(found), "those that ended come first"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_one_beam_is_greedy(seed):
     logits = table(seed)
@@ -105,19 +105,19 @@ def test_one_beam_is_greedy(seed):
     np.testing.assert_array_equal(search(logits, 1).ids[:, 0], wanted)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_a_beam_as_wide_as_the_tree_is_no_worse_than_any_other(seed):
     """Of sums of log-probabilities, of which the best sequence is found by it for certain."""
     logits = table(seed)
     best = search(logits, 12, length_penalty=0.0, early_stopping=False).scores[:, 0]
-    for beams in (1, 2, 3, 4):
+    for beams in (1, 3):
         found = search(logits, beams, length_penalty=0.0, early_stopping=False)
         ended = (found.ids[:, 0] == EOS).any(axis=-1)
         assert (np.where(ended, found.scores[:, 0], -np.inf) <= best + 1e-5).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_other_sources_in_the_batch_change_nothing(seed, early):
     logits = table(seed)

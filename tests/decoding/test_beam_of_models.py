@@ -51,7 +51,7 @@ MODELS = {
 }
 ENDS = {"LSTM, dot": 2.0, "LSTM, interactive": 0.5}
 """Added to the end mark's logit, so that some hypotheses end and some do not."""
-SLOW = ("LSTM, interactive", "blockwise", "renormalised")
+SLOW = ("pre, two layers", "LSTM, interactive", "blockwise", "renormalised")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MODELS])
