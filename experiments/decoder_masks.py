@@ -57,8 +57,8 @@ EXPERIMENT = Experiment(
     published_by="first: no published table of these masks was found",
     expected={
         "smoke": "some 15 s a row on two cores, compilation for the most part; nothing is learnt",
-        "quick": "5 minutes on two cores; PER 26 % of the sound decoder, 29 % where the source's padding is seen; who sees "
-        "the answer has a loss of 0.001 to 0.04, and a WER of 100 %",
+        "quick": "5 minutes on two cores; PER 26 % of the sound decoder, 29 % where the source's padding is seen; who "
+        "sees the answer has a loss of 0.001 to 0.04, and a WER of 100 %",
         "paper": "an accelerator's work; not run yet",
     },
 )

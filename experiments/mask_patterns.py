@@ -80,7 +80,8 @@ EXPERIMENT = Experiment(
     expected={
         "smoke": "some 15 s a row on two cores, compilation for the most part; nothing is learnt",
         "quick": "5 minutes on two cores; BLEU of pronunciations 47.7 (encoder-decoder), 46.2 (shared), 39.9 and 42.4 "
-        "(prefix and causal LM of equal compute), 46.9 and 48.2 (of equal parameters): the published order does not hold here",
+        "(prefix and causal LM of equal compute), 46.9 and 48.2 (of equal parameters): the published order does not "
+        "hold here",
         "paper": "an accelerator's work; not run yet",
     },
 )
