@@ -136,7 +136,13 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("fault", FORMS)
+# Each is a program; the others wait for the slow tests.
+QUICK_FORMS = ("-1e9 as infinity", "softmax(x + mask), the mask 0 or 1", "weights multiplied and not renormalised")
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(fault, marks=[pytest.mark.slow] * (fault not in QUICK_FORMS)) for fault in FORMS]
+)
 def test_a_wrong_form_is_caught(fault):
     form, seen = FORMS[fault]
     report = specimen.check(form=form)

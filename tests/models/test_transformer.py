@@ -46,8 +46,16 @@ def test_no_label_is_seen_before_it_is_predicted():
             assert not np.delete(reached[row, q], row, axis=0).any(), "another row of the batch"
 
 
-@pytest.mark.parametrize("norm", ["pre", "post"])
-@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "none"])
+@pytest.mark.parametrize(
+    ("norm", "positions"),
+    [
+        ("pre", "sinusoidal"),
+        ("post", "learned"),
+        ("pre", "none"),
+        *(pytest.param(*other, marks=pytest.mark.slow) for other in (("post", "sinusoidal"), ("pre", "learned"))),
+        pytest.param("post", "none", marks=pytest.mark.slow),
+    ],
+)
 def test_every_variant_is_finite_and_hides_the_pad(norm, positions):
     config = dataclasses.replace(toy.CONFIG, norm=norm, positions=positions)
     logits = toy.model(config).apply(toy.params(config), BATCH)
@@ -115,13 +123,13 @@ def test_ids_of_ten_by_five_give_logits_of_a_thousand(tied):
 
 
 def test_shared_layers_are_the_decoder_s():
-    config = dataclasses.replace(toy.DEEP, share_layers=True)
+    config = dataclasses.replace(toy.CONFIG, share_layers=True)
     params = toy.params(config)["params"]
     assert not any(name.startswith("encoder_") and name != "encoder_norm" for name in params)
     assert Audited(toy.model(config), {"params": params}, BATCH, answers=1).check().ok
     leaky = dataclasses.replace(toy.model(config), masks=MaskConfig(encoder="padding"))
     report = Audited(leaky, {"params": params}, BATCH, answers=1).check()
-    assert {leak.layer for leak in report.leaks} <= {"decoder_0", "decoder_1"} != set()
+    assert {leak.layer for leak in report.leaks} == {"decoder_0"}
     assert report.leaks
     with pytest.raises(ValueError, match="share_layers: expected as many layers on both sides, got 1 and 2"):
         dataclasses.replace(toy.CONFIG, decoder_layers=2, share_layers=True)
