@@ -55,8 +55,8 @@ EXPERIMENT = Experiment(
     compared=dict.fromkeys(("smoke", "quick", "paper"), "trend"),
     expected={
         "smoke": "some 15 s a row on two cores, compilation for the most part; nothing is learnt",
-        "quick": "10 minutes on two cores beside other work; accuracy 19.8 % of masked tokens, static or dynamic, finetuned "
-        "65 to 68 %: too little text to tell them apart",
+        "quick": "10 minutes on two cores beside other work; accuracy 19.8 % of masked tokens, static or dynamic, "
+        "finetuned 65 to 68 %: too little text to tell them apart",
         "paper": "an accelerator's work; not run yet",
     },
 )
