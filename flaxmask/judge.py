@@ -3,26 +3,21 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
 
+from flaxmask.answers import GREEDY, batch_examples, bucketed, decode_batch, longest_target, sources_of, write
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig, TaskName
 from flaxmask.data.examples import Examples
-from flaxmask.data.layouts import Layout, make_layout, round_up
-from flaxmask.data.ragged import Ragged
+from flaxmask.data.layouts import Layout, make_layout
 from flaxmask.data.tasks import Task
-from flaxmask.data.vocabulary import BOS, EOS
-from flaxmask.decoding.beam import Found, beam_search
 from flaxmask.decoding.config import DecodingConfig
-from flaxmask.decoding.greedy import greedy
-from flaxmask.decoding.steps import Step
 from flaxmask.evaluation.error_rates import sequence_error_rate, symbol_error_rate
 from flaxmask.evaluation.span_f1 import span_f1
 from flaxmask.evaluation.translation import translation_scores
@@ -34,11 +29,6 @@ from flaxmask.training.loss import cross_entropy
 
 AUDITED, SHORT = 6, 96
 """Examples of the batch that is audited, and the tokens that one may have where there are enough so short."""
-
-GREEDY = DecodingConfig()
-
-JUDGED = 8192
-"""Tokens of a batch that is judged: its logits are held at once."""
 
 
 class Judged(NamedTuple):
@@ -86,29 +76,19 @@ def evaluate(task: Task, model: Model, params: Any, data: DataConfig, decoding: 
         right = np.bincount(example[named], (labels == predicted)[named], len(examples))
         counts = np.bincount(example[named], minlength=len(examples))
     elif name in ("g2p", "text_to_text", "prefix_lm"):
-        metrics |= _scores(name, _translate(task, model, params, _sources(task), decoding), task.references)
+        metrics |= _scores(name, _texts(task, model, params, sources_of(task), decoding), task.references)
         if data.sample is not None and name == "text_to_text":
             ids = np.array(task.source_vocabulary.encode(data.sample), np.int32)
-            samples = {data.sample: _translate(task, model, params, [ids], decoding)[0]}
+            samples = {data.sample: _texts(task, model, params, [ids], decoding)[0]}
     return Judged(metrics, np.where(counts > 0, right / np.maximum(counts, 1), np.nan), samples)
 
 
 def _evaluation_layout(data: DataConfig, examples: Examples) -> Layout:
     """The row's own where it asks for it; else one for every row of a table, so that the same programs judge them."""
     if data.evaluation_layout == "own":
-        own = dataclasses.replace(data, batch_examples=_batch_examples(examples.lengths), batch_tokens=None)
+        own = dataclasses.replace(data, batch_examples=batch_examples(examples.lengths), batch_tokens=None)
         return make_layout(own, examples.lengths)
-    return _bucketed(examples.lengths)
-
-
-def _bucketed(lengths: np.ndarray) -> Layout:
-    """Batches of like length; of few examples one shape, since compiling another costs more than it saves."""
-    shapes = 2 if len(lengths) > 1000 else 1
-    return make_layout(DataConfig(layout="bucketed", shapes=shapes, batch_examples=_batch_examples(lengths)), lengths)
-
-
-def _batch_examples(lengths: np.ndarray) -> int:
-    return int(np.clip(JUDGED / lengths.mean(axis=0).max(), 1, min(256, len(lengths))))
+    return bucketed(examples.lengths)
 
 
 def _span_f1(task: Task, predicted: Sequence[np.ndarray]) -> float:
@@ -129,34 +109,9 @@ def _scores(name: TaskName, hypotheses: list[str], references: list[list[str]]) 
     }
 
 
-def _sources(task: Task) -> list[np.ndarray]:
-    """What is read of each example before anything is written."""
-    examples = task.evaluation
-    if examples.source is not None:
-        return [examples.source[i] for i in range(len(examples))]
-    target, prefix = examples.target, examples.prefix
-    assert target is not None and prefix is not None, "a task of text has a source or a prefix"  # noqa: PT018
-    return [target[i][prefix[i] > 0] for i in range(len(examples))]
-
-
-def _translate(
-    task: Task, model: Any, params: Any, sources: Sequence[np.ndarray], decoding: DecodingConfig
-) -> list[str]:
+def _texts(task: Task, model: Any, params: Any, sources: Sequence[np.ndarray], decoding: DecodingConfig) -> list[str]:
     """What a model writes for each source."""
-    written = [""] * len(sources)
-    for examples, source in source_batches(sources):
-        ids = np.asarray(_decode(model, longest_target(task), decoding, params, source))
-        for example, row in zip(examples, ids, strict=False):
-            written[example] = task.target_vocabulary.decode(row.tolist())
-    return written
-
-
-def source_batches(sources: Sequence[np.ndarray]) -> Iterator[tuple[list[int], Tokens]]:
-    """Sources in batches of like length and few shapes: which they are, and their rows; empty ones may follow."""
-    lengths = np.array([[len(ids), 0] for ids in sources])
-    data = Examples(Ragged.of(sources), None, Ragged.of(sources))
-    for placement in _bucketed(lengths).place(np.arange(len(sources)), lengths):
-        yield placement.pieces.examples.tolist(), build_batch(data, placement).source
+    return [task.target_vocabulary.decode(ids.tolist()) for ids in write(task, model, params, sources, decoding)]
 
 
 def check_labels(task: Task):
@@ -223,7 +178,7 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
 
 
 def _written(task: Task, model: Any, params: Any, source: Tokens) -> list[list[int]]:
-    return np.asarray(_decode(model, longest_target(task), GREEDY, params, source)).tolist()
+    return np.asarray(decode_batch(model, longest_target(task), GREEDY, params, source)).tolist()
 
 
 def _prefix(tokens: Tokens) -> Tokens:
@@ -232,42 +187,10 @@ def _prefix(tokens: Tokens) -> Tokens:
     return Tokens(only(tokens.ids), only(tokens.segments), tokens.positions, None, tokens.layout)
 
 
-def decode(model: Any, params: Any, source: Tokens, length: int, how: DecodingConfig = GREEDY) -> Int[Array, "B L"]:
-    """What is written for each row of `source`, in at most `length` tokens."""
-    if how.beams > 1:
-        return search(model, params, source, length, how).ids[:, 0]
-    return greedy(*started(model, params, source, length), source.shape[0], length, bos=BOS, eos=EOS)
-
-
-def search(model: Any, params: Any, source: Tokens, length: int, how: DecodingConfig) -> Found:
-    """The best answers to each row of `source`, as many as there are beams."""
-    step, cache = started(model, params, source, length * how.beams)
-    by = {"beams": how.beams, "length_penalty": how.length_penalty, "early_stopping": how.early_stopping}
-    return beam_search(step, cache, source.shape[0], length, bos=BOS, eos=EOS, **by)
-
-
-def started(model: Any, params: Any, source: Tokens, slots: int) -> tuple[Step, Any]:
-    """A model's step, and its cache before the first one."""
-    step = lambda cache, tokens: model.apply(params, cache, tokens, method="step")
-    return step, model.apply(params, source, slots, method="start")
-
-
-def longest_target(task: Task) -> int:
-    """Slots that hold every target."""
-    train = task.train
-    prefix = 0 if train.prefix is None else np.add.reduceat(train.prefix.values, train.prefix.offsets[:-1])
-    return round_up(int((train.lengths[:, 1] - prefix).max()), 8)
-
-
 def _inputs(examples: Examples, i: int) -> dict[str, np.ndarray]:
     """One example as the model reads it."""
     sides = {"source": examples.source, "target": examples.target}
     return {name: ragged[i] for name, ragged in sides.items() if ragged is not None}
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _decode(model: Any, length: int, how: DecodingConfig, params: Any, source: Tokens) -> Array:
-    return decode(model, params, source, length, how)
 
 
 @functools.partial(jax.jit, static_argnums=0)

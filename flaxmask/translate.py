@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from flaxmask.answers import longest_target, search, source_batches, started
 from flaxmask.data.tasks import Task
 from flaxmask.data.vocabulary import BOS, EOS
 from flaxmask.decoding.config import DecodingConfig
 from flaxmask.decoding.sampling import Sampler, sample
 from flaxmask.experiment import Config
-from flaxmask.judge import longest_target, search, source_batches, started
 from flaxmask.models.audited import EncoderDecoder
 from flaxmask.names import Refused
 from flaxmask.overrides import apply, flat

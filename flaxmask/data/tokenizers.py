@@ -36,6 +36,11 @@ class Tokenizer(Protocol):
         ...
 
     @property
+    def pieces(self) -> tuple[str, ...]:
+        """What each id stands for."""
+        ...
+
+    @property
     def starts(self) -> bytes:
         """For each id one byte, 1 where it begins a word."""
         ...
@@ -68,9 +73,14 @@ class SentencePieces:
         return [self.encode(word)[:-1] for word in words]
 
     @property
+    def pieces(self) -> tuple[str, ...]:
+        """What each id stands for, as sentencepiece writes it."""
+        return tuple(self._processor.id_to_piece(list(range(len(self)))))
+
+    @property
     def starts(self) -> bytes:
         """For each id one byte, 1 where the piece opens with a space."""
-        return bytes(self._processor.id_to_piece(i).startswith(_SPACE) for i in range(len(self)))
+        return bytes(piece.startswith(_SPACE) for piece in self.pieces)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text up to the first end mark."""

@@ -34,6 +34,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(SPECIALS) + len(self.symbols)
 
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """What each id stands for."""
+        return (*SPECIALS, *self.symbols)
+
     @functools.cached_property
     def _ids(self) -> dict[str, int]:
         return {symbol: i for i, symbol in enumerate(self.symbols, start=len(SPECIALS))}
@@ -53,11 +58,11 @@ class Vocabulary:
     @property
     def starts(self) -> bytes:
         """For each id one byte, 1 where it begins a word; of characters the space does, as in pieces."""
-        return bytes(bool(self.separator) or symbol == " " for symbol in (*SPECIALS, *self.symbols))
+        return bytes(bool(self.separator) or symbol == " " for symbol in self.pieces)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text up to the first end mark; padding and the beginning are left out."""
         ids = list(ids)
         ids = ids[: ids.index(EOS)] if EOS in ids else ids
-        names = (*SPECIALS, *self.symbols)
-        return self.separator.join(names[i] for i in ids if i not in (PAD, BOS))
+        pieces = self.pieces
+        return self.separator.join(pieces[i] for i in ids if i not in (PAD, BOS))

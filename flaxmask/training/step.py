@@ -37,7 +37,9 @@ class TrainState(NamedTuple):
     @classmethod
     def create(cls, params: Any, optimizer: optax.GradientTransformation, seed: int) -> "TrainState":
         """Before the first update."""
-        return cls(jnp.zeros((), jnp.int32), params, optimizer.init(params), jax.random.PRNGKey(seed))
+        # One program, where eager zeros would be one for each shape.
+        opt_state = jax.jit(optimizer.init)(params)
+        return cls(jnp.zeros((), jnp.int32), params, opt_state, jax.random.PRNGKey(seed))
 
 
 def train_step(
@@ -120,7 +122,7 @@ class CompiledStep:
         if self._parallel == "pmap":
             return jax_utils.replicate(state, self.devices)
         # A copy: the step donates its input, which may be the caller's.
-        return jax.device_put(jax.tree.map(jnp.copy, state), self._replicated)
+        return jax.device_put(state, self._replicated, may_alias=False)
 
     def fetch(self, state: TrainState) -> TrainState:
         """The state as one copy."""

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from flaxmask import Tokens
+from flaxmask.answers import decode
 from flaxmask.data.vocabulary import BOS, EOS
 from flaxmask.decoding.beam import beam_search
-from flaxmask.judge import decode
 from flaxmask.models.config import MaskConfig, RecurrentConfig
 from flaxmask.tokens import Batch
 from tests import toy

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from flaxmask import Tokens
+from flaxmask.answers import decode
 from flaxmask.data.vocabulary import BOS, EOS
-from flaxmask.judge import decode
 from flaxmask.models.config import MaskConfig
 from flaxmask.tokens import Batch
 from tests import toy
