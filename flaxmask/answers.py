@@ -15,10 +15,11 @@ from flaxmask.data.layouts import Layout, make_layout, round_up
 from flaxmask.data.ragged import Ragged
 from flaxmask.data.tasks import Task
 from flaxmask.data.vocabulary import BOS, EOS
-from flaxmask.decoding.beam import Found, beam_search
+from flaxmask.decoding import steps
+from flaxmask.decoding.beam import Beam, Found
 from flaxmask.decoding.config import DecodingConfig
-from flaxmask.decoding.greedy import greedy
-from flaxmask.decoding.steps import Step
+from flaxmask.decoding.greedy import Greedy
+from flaxmask.decoding.steps import Search, Step, go_on, narrow
 from flaxmask.tokens import Array, Tokens
 
 GREEDY = DecodingConfig()
@@ -27,16 +28,86 @@ TOKENS = 8192
 """Tokens of a batch that is judged or decoded: its logits are held at once."""
 
 
+STEPS = 16
+"""Tokens that the caches of a large batch hold at first; then twice as many, and so on."""
+
+LARGE = 64
+"""Sources of a batch from which on it is decoded in stages; of fewer, more programs cost more than they save."""
+
+
 def write(
     task: Task, model: Any, params: Any, sources: Sequence[np.ndarray], decoding: DecodingConfig
 ) -> list[np.ndarray]:
     """The ids that a model writes for the ids of each source; padding stands behind an end mark."""
     written = [np.zeros(0, np.int32)] * len(sources)
+    how = search_of(decoding, longest_target(task))
     for places, source in source_batches(sources):
-        ids = np.asarray(decode_batch(model, longest_target(task), decoding, params, source))
-        for place, row in zip(places, ids, strict=False):
-            written[place] = row
+        found = in_stages(model, how, params, source)
+        for place, ids in zip(places, found.ids[:, 0] if isinstance(found, Found) else found, strict=False):
+            written[place] = ids
     return written
+
+
+def search_of(decoding: DecodingConfig, length: int, scores: bool = False) -> Search:
+    """Beam search where there are several beams or scores are asked for; else greedy decoding."""
+    if decoding.beams == 1 and not scores:
+        return Greedy(length, BOS, EOS)
+    how = {"length_penalty": decoding.length_penalty, "early_stopping": decoding.early_stopping}
+    return Beam(decoding.beams, length, BOS, EOS, **how)
+
+
+def in_stages(model: Any, search: Search, params: Any, source: Tokens) -> Any:
+    """The result of a search as NumPy arrays.
+
+    A large batch is written in stages, so that what has ended costs nothing more: the cache holds few tokens at first,
+    and is doubled where these are not enough; and when three of four sources are done, the others go on alone.
+    """
+    rows = source.shape[0]
+    large = rows >= LARGE
+    until = min(STEPS, search.length) if large else search.length
+    now = _begin(model, search, until, params, source)
+    places, found = np.arange(rows), None
+    while True:
+        enough = rows // 4 if rows >= LARGE else 0
+        now, done, result = _go_on(model, search, until, enough, params, now)
+        found = _put(found, places, result)
+        left = np.flatnonzero(~np.asarray(done)[: len(places)])
+        if len(left) == 0 or int(now.position) >= search.length:
+            return found
+        more = 0
+        if int(now.position) >= until:
+            more = min(until, search.length - until)
+            until += more
+        rows = rows // 4 if len(left) <= enough else rows
+        # Some that are done fill up the rows.
+        chosen = np.concatenate([left, np.setdiff1d(np.arange(len(done)), left)])[:rows].astype(np.int32)
+        now = _narrow(search, more * search.hypotheses, now, chosen)
+        places = places[left]
+
+
+def _put(found: Any, places: np.ndarray, new: Any) -> Any:
+    """What was found, with the first rows of `new` at these places."""
+    if found is None:
+        return jax.tree.map(np.array, new)
+    for old, rows in zip(jax.tree.leaves(found), jax.tree.leaves(new), strict=True):
+        old[places] = rows[: len(places)]
+    return found
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _begin(model: Any, search: Search, until: int, params: Any, source: Tokens) -> Any:
+    return search.start(started(model, params, source, until * search.hypotheses)[1], source.shape[0])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=5)
+def _go_on(model: Any, search: Search, until: int, enough: int, params: Any, now: Any) -> Any:
+    now = go_on(search, _step(model, params), now, until, enough)
+    return now, search.done(now), search.result(now)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _narrow(search: Search, slots: int, now: Any, sources: Array) -> Any:
+    return narrow(search, now, sources, slots)
 
 
 def sources_of(task: Task) -> list[np.ndarray]:
@@ -71,20 +142,27 @@ def decode(model: Any, params: Any, source: Tokens, length: int, how: DecodingCo
     """What is written for each row of `source`, in at most `length` tokens."""
     if how.beams > 1:
         return search(model, params, source, length, how).ids[:, 0]
-    return greedy(*started(model, params, source, length), source.shape[0], length, bos=BOS, eos=EOS)
+    return decode_all(model, params, source, search_of(how, length))
 
 
 def search(model: Any, params: Any, source: Tokens, length: int, how: DecodingConfig) -> Found:
     """The best answers to each row of `source`, as many as there are beams."""
-    step, cache = started(model, params, source, length * how.beams)
-    by = {"beams": how.beams, "length_penalty": how.length_penalty, "early_stopping": how.early_stopping}
-    return beam_search(step, cache, source.shape[0], length, bos=BOS, eos=EOS, **by)
+    return decode_all(model, params, source, search_of(how, length, scores=True))
+
+
+def decode_all(model: Any, params: Any, source: Tokens, how: Search) -> Any:
+    """A search from its start to its end, in one program."""
+    step, cache = started(model, params, source, how.length * how.hypotheses)
+    return steps.decode(how, step, cache, source.shape[0])
 
 
 def started(model: Any, params: Any, source: Tokens, slots: int) -> tuple[Step, Any]:
     """A model's step, and its cache before the first one."""
-    step = lambda cache, tokens: model.apply(params, cache, tokens, method="step")
-    return step, model.apply(params, source, slots, method="start")
+    return _step(model, params), model.apply(params, source, slots, method="start")
+
+
+def _step(model: Any, params: Any) -> Step:
+    return lambda cache, tokens: model.apply(params, cache, tokens, method="step")
 
 
 def longest_target(task: Task) -> int:

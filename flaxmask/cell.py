@@ -50,6 +50,8 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
     results.write_whole(
         kept.examples, json.dumps([None if np.isnan(x) else round(float(x), 6) for x in judged.shares]) + "\n"
     )
+    if judged.bleu is not None:
+        results.write_whole(kept.bleu, json.dumps(judged.bleu._asdict()) + "\n")
     metrics = {
         "real_tokens_per_second": progress.tokens_per_second,
         "real_token_fraction": progress.real_tokens / progress.slots,

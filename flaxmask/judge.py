@@ -20,7 +20,7 @@ from flaxmask.data.tasks import Task
 from flaxmask.decoding.config import DecodingConfig
 from flaxmask.evaluation.error_rates import sequence_error_rate, symbol_error_rate
 from flaxmask.evaluation.span_f1 import span_f1
-from flaxmask.evaluation.translation import translation_scores
+from flaxmask.evaluation.translation import bleu_counts, signatures, translation_scores
 from flaxmask.models.audited import Audited, EncoderDecoder, Model
 from flaxmask.names import Refused
 from flaxmask.reporting import results
@@ -31,6 +31,20 @@ AUDITED, SHORT = 6, 96
 """Examples of the batch that is audited, and the tokens that one may have where there are enough so short."""
 
 
+class Bleu(NamedTuple):
+    """What stands behind the scores of translations.
+
+    Attributes:
+      metric: the BLEU that is counted: of what stands between spaces, or of characters where there is no space.
+      counts: of each example, see `evaluation.translation.bleu_counts`.
+      signatures: of all scores, sacreBLEU's.
+    """
+
+    metric: str
+    counts: list[list[int]]
+    signatures: dict[str, str]
+
+
 class Judged(NamedTuple):
     """What a model made of the evaluation split.
 
@@ -39,11 +53,13 @@ class Judged(NamedTuple):
       shares: float `[examples]`, of the labels of each example that come first; of tags, of those that name something.
         NaN where there are none.
       samples: texts that were asked for, and what was written.
+      bleu: of translations; None of other tasks.
     """
 
     metrics: dict[str, float]
     shares: np.ndarray
     samples: dict[str, str]
+    bleu: Bleu | None = None
 
 
 def evaluate(task: Task, model: Model, params: Any, data: DataConfig, decoding: DecodingConfig = GREEDY) -> Judged:
@@ -66,7 +82,7 @@ def evaluate(task: Task, model: Model, params: Any, data: DataConfig, decoding: 
     right = np.bincount(example, labels == predicted, len(examples))
     counts = np.bincount(example, minlength=len(examples))
     metrics = {"loss": total / counts.sum(), "accuracy": 100.0 * right.sum() / counts.sum()}
-    samples = {}
+    samples, bleu = {}, None
     if name == "tagging":
         order = np.argsort(example, kind="stable")
         parts = np.split(predicted[order], np.cumsum(counts)[:-1])
@@ -76,11 +92,13 @@ def evaluate(task: Task, model: Model, params: Any, data: DataConfig, decoding: 
         right = np.bincount(example[named], (labels == predicted)[named], len(examples))
         counts = np.bincount(example[named], minlength=len(examples))
     elif name in ("g2p", "text_to_text", "prefix_lm"):
-        metrics |= _scores(name, _texts(task, model, params, sources_of(task), decoding), task.references)
+        written = _texts(task, model, params, sources_of(task), decoding)
+        metrics |= _scores(name, written, task.references)
+        bleu = None if name == "g2p" else _bleu(written, task.references)
         if data.sample is not None and name == "text_to_text":
             ids = np.array(task.source_vocabulary.encode(data.sample), np.int32)
             samples = {data.sample: _texts(task, model, params, [ids], decoding)[0]}
-    return Judged(metrics, np.where(counts > 0, right / np.maximum(counts, 1), np.nan), samples)
+    return Judged(metrics, np.where(counts > 0, right / np.maximum(counts, 1), np.nan), samples, bleu)
 
 
 def _evaluation_layout(data: DataConfig, examples: Examples) -> Layout:
@@ -107,6 +125,12 @@ def _scores(name: TaskName, hypotheses: list[str], references: list[list[str]]) 
         "per": symbol_error_rate(hypotheses, references),
         "wer": sequence_error_rate(hypotheses, references),
     }
+
+
+def _bleu(hypotheses: list[str], references: list[list[str]]) -> Bleu:
+    spaced = any(" " in text for texts in references for text in texts)
+    metric = "tokenised_bleu" if spaced else "character_bleu"
+    return Bleu(metric, bleu_counts(metric, hypotheses, references), signatures(references))
 
 
 def _texts(task: Task, model: Any, params: Any, sources: Sequence[np.ndarray], decoding: DecodingConfig) -> list[str]:

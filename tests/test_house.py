@@ -17,9 +17,11 @@ ROOT = Path(flaxmask.__file__).parent
 # From the top down: a room imports only what stands below it.
 ROOMS = (
     "cell",
+    "export",
     "translate",
     "setting",
     "judge",
+    "answers",
     "plans",
     "experiment",
     "provenance",

@@ -25,6 +25,65 @@ class Cache(Protocol):
         """Hypothesis k of source b goes on from what was its hypothesis `parents[b, k]`."""
         ...
 
+    def keep(self, sources: Int[Array, "N"], hypotheses: int) -> Any:
+        """Of these sources alone, each with so many hypotheses."""
+        ...
+
+    def grow(self, slots: int) -> Any:
+        """With room for so many more tokens of a source, of all its hypotheses together."""
+        ...
+
+
+@runtime_checkable
+class Search(Protocol):
+    """A way of decoding: what it keeps between two steps, and how it goes on. It can be hashed."""
+
+    @property
+    def length(self) -> int:
+        """Most tokens to write, L."""
+        ...
+
+    @property
+    def hypotheses(self) -> int:
+        """That are written for each source, K."""
+        ...
+
+    def start(self, cache: Cache, batch: int) -> Any:
+        """Before the first step: a `NamedTuple` with the `position` that is next, the model's `cache`, and arrays
+        of `batch` sources, which is their first axis.
+        """
+        ...
+
+    def extend(self, step: Step, now: Any) -> Any:
+        """One token more of every hypothesis; what is done already stays as it is."""
+        ...
+
+    def done(self, now: Any) -> Bool[Array, "B"]:
+        """Sources of which nothing will change any more."""
+        ...
+
+    def result(self, now: Any) -> Any:
+        """What is written so far, arrays whose first axis is the sources."""
+        ...
+
+
+def go_on(search: Search, step: Step, now: Any, until: int, enough: int = 0) -> Any:
+    """Extend until that position is next, or no more than `enough` sources are left to be written."""
+    unfinished = lambda now: (now.position < until) & (jnp.sum(~search.done(now)) > enough)
+    return jax.lax.while_loop(unfinished, lambda now: search.extend(step, now), now)
+
+
+def decode(search: Search, step: Step, cache: Cache, batch: int) -> Any:
+    """A search from its start to its end."""
+    return search.result(go_on(search, step, search.start(cache, batch), search.length))
+
+
+def narrow(search: Search, now: Any, sources: Int[Array, "N"], slots: int) -> Any:
+    """What is kept of these sources, in a cache that has grown by so many slots."""
+    cache = now.cache.keep(sources, search.hypotheses).grow(slots)
+    rest = jax.tree.map(lambda x: x[sources] if x.ndim else x, now._replace(cache=()))
+    return rest._replace(cache=cache)
+
 
 def tokens_at(position: Array, last: Int[Array, "B K"]) -> Tokens:
     """One token of each hypothesis, as a step reads it."""
@@ -43,27 +102,35 @@ def end(written: Int[Array, "B K"], ended: Bool[Array, "B K"], eos: int, pad: in
     return written, ended | (written == eos)
 
 
-CHUNK = 128
-"""Logits of which the largest is looked at first by `largest`."""
+def likeliest(logits: Float[Array, "B K V"]) -> Int[Array, "B K"]:
+    """The id of the largest logit, of equals the first: `argmax`, in two passes that CPUs do many entries at a time."""
+    ids = jnp.arange(logits.shape[-1], dtype=jnp.int32)[None, None]
+    top = jnp.max(logits, axis=-1, keepdims=True)
+    # Where a logit is no number nothing is equal, and the last id is as good as any.
+    return jnp.min(jnp.where(logits == top, ids, logits.shape[-1] - 1), axis=-1)
 
 
-def largest(x: Float[Array, "B K V"], count: int) -> tuple[Float[Array, "B K C"], Int[Array, "B K C"]]:
-    """The `count` largest entries of each row and where they stand, in order; what `jax.lax.top_k` gives but for the
-    order of equals.
+def best_of(logits: Float[Array, "B K V"], count: int) -> tuple[Float[Array, "B K C"], Int[Array, "B K C"]]:
+    """The `count` likeliest ids of each row, in order, and their log-probabilities.
 
-    Sorting all of a long row is what takes most of a step. The largest entries stand in those chunks whose own largest
-    entries are the largest.
+    Sorting all of a long row is what would take most of a step. The largest entries stand in those chunks whose own
+    largest entries are the largest.
     """
-    size = x.shape[-1]
-    chunks = -(-size // CHUNK)
-    if chunks <= 2 * count:
-        values, where = jax.lax.top_k(x, count)
-        return values, where
-    filled = jnp.pad(x, ((0, 0), (0, 0), (0, chunks * CHUNK - size)), constant_values=-jnp.inf)
-    filled = filled.reshape(*x.shape[:-1], chunks, CHUNK)
-    _, which = jax.lax.top_k(jnp.max(filled, axis=-1), count)
-    values, inside = jax.lax.top_k(
-        jnp.take_along_axis(filled, which[..., None], axis=2).reshape(*x.shape[:-1], count * CHUNK), count
-    )
-    where = jnp.take_along_axis(which, inside // CHUNK, axis=2) * CHUNK + inside % CHUNK
-    return values, where
+    size = logits.shape[-1]
+    # Chunks, and the entries of those that are left, are fewest together at this width.
+    widths = [width for width in range(1, size + 1) if size % width == 0]
+    width = min(widths, key=lambda width: size // width + count * width)
+    chunks = size // width
+    if 4 * (chunks + count * width) > size:
+        top = jnp.max(logits, axis=-1, keepdims=True)
+        values, ids = jax.lax.top_k(logits, count)
+    else:
+        parts = logits.reshape(*logits.shape[:-1], chunks, width)
+        peaks = jnp.max(parts, axis=-1)
+        top = jnp.max(peaks, axis=-1, keepdims=True)
+        _, which = jax.lax.top_k(peaks, count)
+        few = jnp.take_along_axis(parts, which[..., None], axis=2).reshape(*logits.shape[:-1], count * width)
+        values, inside = jax.lax.top_k(few, count)
+        ids = jnp.take_along_axis(which, inside // width, axis=2) * width + inside % width
+    total = jnp.sum(jnp.exp(logits - top), axis=-1, keepdims=True)
+    return values - top - jnp.log(total), ids

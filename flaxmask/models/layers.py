@@ -3,14 +3,15 @@
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from flaxmask.attention import KeyValue, MultiHeadAttention
+from flaxmask.attention import MultiHeadAttention
 from flaxmask.masks import Mask
 from flaxmask.models.config import TransformerConfig
-from flaxmask.models.slots import LayerSlots
+from flaxmask.models.slots import HeadsFirst, LayerSlots, turned
 from flaxmask.tokens import PADDING, Array, Tokens
 
 
@@ -48,8 +49,8 @@ class Embedder(nn.Module):
 
 def hide_pad(logits: Float[Array, "B T V"]) -> Float[Array, "B T V"]:
     """Logits in float32, the pad's (id 0) at -inf."""
-    pad = jnp.arange(logits.shape[-1]) == PADDING
-    return jnp.where(pad[None, None], -jnp.inf, logits.astype(jnp.float32))
+    never = jnp.full((*logits.shape[:-1], 1), -jnp.inf, jnp.float32)
+    return jax.lax.dynamic_update_slice_in_dim(logits.astype(jnp.float32), never, PADDING, axis=-1)
 
 
 class Positions(nn.Module):
@@ -82,7 +83,7 @@ class Memory(NamedTuple):
       mask: who may read what of it.
     """
 
-    key_value: KeyValue
+    key_value: HeadsFirst
     tokens: Tokens
     mask: Mask
 
@@ -130,7 +131,7 @@ class Layer(nn.Module):
         memory: Memory | None = None,
         deterministic: bool = True,
         cache: LayerSlots | None = None,
-    ) -> tuple[Float[Array, "B T D"], KeyValue]:
+    ) -> tuple[Float[Array, "B T D"], HeadsFirst | None]:
         """One layer.
 
         Args:
@@ -142,23 +143,25 @@ class Layer(nn.Module):
           cache: the slots that `x` is written to and attends to; None attends within `x` alone.
 
         Returns:
-          The residual stream, and the keys and values attended to (the updated cache).
+          The residual stream, and the slots with what was written to them; None without a cache.
         """
         y = self._before(self.self_norm, x)
         query, key_value = self.self_attention.project_self(y)
-        key_tokens, bias = tokens, None
+        key_tokens, bias, kept = tokens, None, None
         if cache is not None:
-            key_value, key_tokens, bias = cache.write(key_value), cache.tokens, cache.bias
+            kept, key_tokens, bias = cache.write(key_value), cache.tokens, cache.bias
+            key_value = turned(kept)
         out = self.self_attention.attend_projected(query, key_value, mask, tokens, key_tokens, deterministic, bias)
         x = self._after(self.self_norm, x, out, deterministic)
         if memory is not None:
             y = self._before(self.cross_norm, x)
-            out = self.cross_attention.attend(y, memory.key_value, memory.mask, tokens, memory.tokens, deterministic)
+            read = turned(memory.key_value)
+            out = self.cross_attention.attend(y, read, memory.mask, tokens, memory.tokens, deterministic)
             x = self._after(self.cross_norm, x, out, deterministic)
         y = self._before(self.ffn_norm, x)
         out = self.contract(nn.relu(self.expand(y)))
-        return self._after(self.ffn_norm, x, out, deterministic), key_value
+        return self._after(self.ffn_norm, x, out, deterministic), kept
 
-    def project_memory(self, encoded: Float[Array, "B S D"]) -> KeyValue:
+    def project_memory(self, encoded: Float[Array, "B S D"]) -> HeadsFirst:
         """Keys and values of the cross-attention."""
-        return self.cross_attention.project_memory(encoded)
+        return turned(self.cross_attention.project_memory(encoded))

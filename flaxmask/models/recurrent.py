@@ -61,6 +61,15 @@ class Cache(NamedTuple):
         rows = (parents + hypotheses * jnp.arange(batch, dtype=jnp.int32)[:, None]).reshape(-1)
         return self._replace(layers=jax.tree.map(lambda x: x[rows], self.layers))
 
+    def keep(self, sources: Int[Array, "N"], hypotheses: int) -> "Cache":
+        """See `decoding.steps.Cache`."""
+        rows = (sources[:, None] * hypotheses + jnp.arange(hypotheses, dtype=jnp.int32)[None]).reshape(-1)
+        return jax.tree.map(lambda x: jnp.asarray(x)[rows], self)
+
+    def grow(self, slots: int) -> "Cache":
+        """See `decoding.steps.Cache`. A state is as large before any number of tokens."""
+        return self
+
 
 class RecurrentLayer(nn.Module):
     """One or two directions, side by side."""

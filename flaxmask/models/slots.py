@@ -14,26 +14,36 @@ from flaxmask.attention import KeyValue
 from flaxmask.models.config import TransformerConfig
 from flaxmask.tokens import Array, Tokens
 
+HeadsFirst = tuple[Float[Array, "B N L H"], Float[Array, "B N L H"]]
+"""Keys and values as they are kept between steps: in the order of their products, so that no step turns them."""
+
+
+def turned(key_value: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Keys and values with the axes of time and heads in the other order."""
+    key, value = key_value
+    return key.swapaxes(1, 2), value.swapaxes(1, 2)
+
 
 class LayerSlots(NamedTuple):
     """What one layer reads and writes.
 
     Attributes:
-      key_value: of all slots, `[B, L, N, H]`.
+      key_value: of all slots.
       tokens: of all slots, those about to be written included.
       start: the first slot to be written.
       bias: added to the scores, `[B, 1, K, L]`: -inf on slots of other hypotheses; None where there is one.
     """
 
-    key_value: KeyValue
+    key_value: HeadsFirst
     tokens: Tokens
     start: Any
     bias: Float[Array, "B 1 K L"] | None
 
-    def write(self, new: KeyValue) -> KeyValue:
+    def write(self, new: KeyValue) -> HeadsFirst:
         """Keys and values of the slots with `new` at those from `start` on."""
-        put = lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), self.start, axis=1)
-        return put(self.key_value[0], new[0]), put(self.key_value[1], new[1])
+        put = lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), self.start, axis=2)
+        key, value = turned(new)
+        return put(self.key_value[0], key), put(self.key_value[1], value)
 
 
 class Slots(NamedTuple):
@@ -42,19 +52,19 @@ class Slots(NamedTuple):
     Attributes:
       tokens: of the slots, `[B, L]`; the segment of an empty one is -1.
       filled: int32 scalar, the number of slots in use.
-      layers: keys and values of each layer, `[B, L, N, H]`.
+      layers: keys and values of each layer.
       lineage: `[B, K, L]`, the slots that each of K hypotheses descends from; None where there is one.
     """
 
     tokens: Tokens
     filled: Array
-    layers: tuple[KeyValue, ...]
+    layers: tuple[HeadsFirst, ...]
     lineage: Bool[Array, "B K L"] | None = None
 
     @classmethod
     def empty(cls, config: TransformerConfig, layers: int, batch: int, length: int) -> "Slots":
         """Of so many layers, `length` slots a row."""
-        empty = jnp.zeros((batch, length, config.heads, config.d_model // config.heads), jnp.dtype(config.dtype))
+        empty = jnp.zeros((batch, config.heads, length, config.d_model // config.heads), jnp.dtype(config.dtype))
         return cls(Tokens.empty(batch, length), jnp.zeros((), jnp.int32), ((empty, empty),) * layers)
 
     def fork(self, hypotheses: int) -> "Slots":
@@ -67,6 +77,18 @@ class Slots(NamedTuple):
         """Each hypothesis goes on from that one."""
         assert self.lineage is not None, "fork comes first"
         return self._replace(lineage=jnp.take_along_axis(self.lineage, parents[..., None], axis=1))
+
+    def keep(self, rows: Int[Array, "N"]) -> "Slots":
+        """Of these rows alone."""
+        return jax.tree.map(lambda x: x[rows] if x.ndim else x, self)
+
+    def grow(self, slots: int) -> "Slots":
+        """With so many more empty slots a row."""
+        more = lambda old, new: jnp.concatenate([old, new.astype(old.dtype)], axis=1)
+        tokens = jax.tree.map(more, self.tokens, Tokens.empty(self.tokens.shape[0], slots))
+        pad = lambda x, axis: jnp.pad(x, [(0, slots if i == axis else 0) for i in range(x.ndim)])
+        layers = jax.tree.map(lambda x: pad(x, 2), self.layers)
+        return Slots(tokens, self.filled, layers, None if self.lineage is None else pad(self.lineage, 2))
 
     def extend(self, tokens: Tokens) -> "Slots":
         """With `tokens` `[B, Q]` in the next slots: one hypothesis' own, or one of each."""

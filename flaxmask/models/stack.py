@@ -39,6 +39,14 @@ class StackCache(NamedTuple):
         """See `decoding.steps.Cache`."""
         return self._replace(slots=self.slots.take(parents))
 
+    def keep(self, sources: Array, hypotheses: int) -> "StackCache":
+        """See `decoding.steps.Cache`."""
+        return StackCache(self.slots.keep(sources), self.before[sources])
+
+    def grow(self, slots: int) -> "StackCache":
+        """See `decoding.steps.Cache`."""
+        return self._replace(slots=self.slots.grow(slots))
+
 
 class Stack(nn.Module):
     """Layers, positions and logits of the Transformer, without a second side.

@@ -3,15 +3,15 @@
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from flaxmask.attention import KeyValue
 from flaxmask.audit import Attends
 from flaxmask.masks.meaning import ceiling
 from flaxmask.models.config import MaskConfig, TransformerConfig
 from flaxmask.models.layers import Embedder, Layer, Memory, Positions, hide_pad
-from flaxmask.models.slots import Slots
+from flaxmask.models.slots import HeadsFirst, Slots
 from flaxmask.tokens import Array, Batch, Tokens
 
 
@@ -20,12 +20,12 @@ class Cache(NamedTuple):
 
     Attributes:
       slots: of the self-attention.
-      memory: cross-attention keys and values of each layer, `[B, S, N, H]`; all hypotheses of a source read the same.
+      memory: cross-attention keys and values of each layer; all hypotheses of a source read the same.
       source: the encoder's `Tokens`, `[B, S]`.
     """
 
     slots: Slots
-    memory: tuple[KeyValue, ...]
+    memory: tuple[HeadsFirst, ...]
     source: Tokens
 
     def fork(self, hypotheses: int) -> "Cache":
@@ -35,6 +35,15 @@ class Cache(NamedTuple):
     def take(self, parents: Array) -> "Cache":
         """See `decoding.steps.Cache`."""
         return self._replace(slots=self.slots.take(parents))
+
+    def keep(self, sources: Array, hypotheses: int) -> "Cache":
+        """See `decoding.steps.Cache`."""
+        memory, source = jax.tree.map(lambda x: jnp.asarray(x)[sources], (self.memory, self.source))
+        return Cache(self.slots.keep(sources), memory, source)
+
+    def grow(self, slots: int) -> "Cache":
+        """See `decoding.steps.Cache`."""
+        return self._replace(slots=self.slots.grow(slots))
 
 
 class Transformer(nn.Module):
@@ -124,7 +133,7 @@ class Transformer(nn.Module):
             layers.append(written)
         return self._logits(x), cache._replace(slots=slots._replace(layers=tuple(layers)))
 
-    def _memory(self, key_value: KeyValue, source: Tokens) -> Memory:
+    def _memory(self, key_value: HeadsFirst, source: Tokens) -> Memory:
         return Memory(key_value, source, self.masks.formula("cross"))
 
     def _embed_target(self, target: Tokens, deterministic: bool) -> Float[Array, "B T D"]:

@@ -53,7 +53,7 @@ def write(directory: Path) -> list[Table]:
     }
     number = lambda share: float("nan") if share is None else share
     shares = {cell: [number(share) for share in of] for cell, of in read("examples").items()}
-    tables = make_tables(settings, lines, shares)
+    tables = make_tables(settings, lines, shares, read("bleu"))
     results.write_whole(directory / "table.md", "\n".join(table.markdown() for table in tables))
     results.write_whole(directory / "table.tex", "\n".join(table.latex() for table in tables))
     results.write_whole(directory / "table.csv", make_csv(settings, lines))

@@ -48,6 +48,11 @@ class Kept(NamedTuple):
         """How well each example of the evaluation was answered, a list of shares."""
         return self.directory / "examples" / f"{self}.json"
 
+    @property
+    def bleu(self) -> Path:
+        """Of translations, see `judge.Bleu`."""
+        return self.directory / "bleu" / f"{self}.json"
+
 
 def read(directory: Path) -> list[dict[str, Any]]:
     """The results of a run; none where there is no file yet.

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from flaxmask.evaluation.translation import bootstrap
 from flaxmask.reporting.metrics import METRICS
 from flaxmask.reporting.verdicts import digits, equivalence, verdict
 
@@ -82,9 +83,15 @@ ENOUGH = 100
 Shares = Mapping[tuple[str, int], Sequence[float]]
 """For rows and seeds, how well each example was answered."""
 
+Bleus = Mapping[tuple[str, int], Mapping[str, Any]]
+"""For rows and seeds, what stands behind the scores of translations, see `judge.Bleu`."""
+
 
 def make_tables(
-    settings: dict[str, Any], results: Sequence[dict[str, Any]], shares: Shares = MappingProxyType({})
+    settings: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    shares: Shares = MappingProxyType({}),
+    bleus: Bleus = MappingProxyType({}),
 ) -> list[Table]:
     """The tables of a run, one for each part: mean, and ± standard deviation where there are several seeds.
 
@@ -94,12 +101,13 @@ def make_tables(
       settings: of `config.json`: parts, rows and published figures.
       results: lines of `results.jsonl`.
       shares: for the tests of equivalence.
+      bleus: for the paired bootstrap.
     """
-    return [_make_table(part, settings, results, shares) for part in settings["parts"]]
+    return [_make_table(part, settings, results, shares, bleus) for part in settings["parts"]]
 
 
 def _make_table(
-    part: dict[str, Any], settings: dict[str, Any], results: Sequence[dict[str, Any]], shares: Shares
+    part: dict[str, Any], settings: dict[str, Any], results: Sequence[dict[str, Any]], shares: Shares, bleus: Bleus
 ) -> Table:
     lines = {row: [line["metrics"] for line in results if line["row"] == row] for row in part["rows"]}
     measured = {name for metrics in lines.values() for line in metrics for name in line}
@@ -111,6 +119,8 @@ def _make_table(
     for name in columns:
         head.append(_heading(name))
         head += [f"{METRICS[name].label}, published", "difference"] if name in compared else []
+    translated = [row for row in part["rows"] if any(name == row for name, _ in bleus)]
+    first = translated[0] if len(translated) > 1 else None
     rows = []
     for row in part["rows"]:
         cells = [row]
@@ -121,9 +131,11 @@ def _make_table(
                 cells += [printed[row].get(name, "–"), _difference(name, values, printed[row].get(name))]
         cells += [verdict(row, lines, printed, settings.get("compared", "exact"))] if compared else []
         cells += [_equivalence(part, row, shares)] if part.get("reference") else []
+        cells += [_beside(first, row, bleus)] if first else []
         rows.append(tuple(cells))
     head += ["verdict"] if compared else []
     head += [f"within {part['margin']:g} points of {part['reference']}"] if part.get("reference") else []
+    head += [f"BLEU beside {first}"] if first else []
     own = [line for line in results if line["row"] in part["rows"]]
     source = [f"published: {settings['published_by']}"] if compared else []
     if not settings.get("published") and settings.get("published_by"):
@@ -135,6 +147,13 @@ def _make_table(
             f"those that name something) is no more than {part['margin']:g} percentage points from that of "
             f"{part['reference']}; below 0.05 it is shown"
         )
+    if first:
+        source.append(
+            f"beside: difference of {METRICS[bleus[next(iter(bleus))]['metric']].label} and its p by paired bootstrap, "
+            f"1,000 draws of the examples; of training anew it says nothing"
+        )
+    signed = next(iter(bleus.values()), {}).get("signatures", {}) if translated else {}
+    source += [f"{METRICS[name].label}: sacreBLEU {signed[name]}" for name in columns if name in signed]
     said = (*settings.get("notes", ()), *source, *samples)
     return Table(part["title"], tuple(head), tuple(rows), (*said, *_notes(settings, own)))
 
@@ -152,6 +171,16 @@ def _equivalence(part: dict[str, Any], row: str, shares: Shares) -> str:
     ours, theirs = zip(*pairs, strict=True)
     p = equivalence(ours, theirs, part["margin"] / 100.0)
     return f"{'yes' if p < 0.05 else 'not shown'} (p {p:.3f})"
+
+
+def _beside(first: str, row: str, bleus: Bleus) -> str:
+    """By how much a row's BLEU differs from that of the first, with the p-value; all seeds that both have."""
+    seeds = [seed for name, seed in bleus if name == row and (first, seed) in bleus]
+    if row == first or not seeds:
+        return "–"
+    all_of = lambda name: [counts for seed in seeds for counts in bleus[name, seed]["counts"]]
+    difference, p = bootstrap(all_of(row), all_of(first))
+    return f"{difference:+.2f} (p {p:.3f})"
 
 
 def _heading(name: str) -> str:
