@@ -32,6 +32,8 @@ def main(arguments: list[str]) -> int:
             return show_reports(options.report)
         if options.translate:
             return translate(options, overrides)
+        if options.export:
+            return export(*options.export)
         return run(options, overrides)
     except Refused as error:
         print(f"run.py: {error}", file=sys.stderr)
@@ -62,6 +64,13 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--audit", action="store_true", help="print what the audit found of every row")
     parser.add_argument("--report", type=Path, nargs="+", metavar="DIR", help="write and show the tables of these runs")
     parser.add_argument("--translate", type=Path, metavar="CHECKPOINT", help="answer each line of stdin on stdout")
+    parser.add_argument(
+        "--export",
+        type=Path,
+        nargs=2,
+        metavar=("CHECKPOINT", "DIR"),
+        help="write a Transformer in CTranslate2's format",
+    )
     parser.add_argument("--nbest", type=int, default=1, metavar="N", help="the best N answers to each line")
     parser.add_argument("--scores", action="store_true", help="put the score and a tab before each answer")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="settings other than the experiment's")
@@ -78,7 +87,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     for key in keys:
         if keys.count(key) > 1:
             raise Refused(f"{key} is given {keys.count(key)} times")
-    if not (options.list or options.report or options.experiment or options.translate):
+    if not (options.list or options.report or options.experiment or options.translate or options.export):
         raise Refused("nothing to do: name one with --experiment NAME, or see --list and --help")
     return options, dict(text.split("=", 1) for text in options.overrides)
 
@@ -165,6 +174,17 @@ def translate(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     for answer in answers:
         for text, score in answer:
             print(f"{score:.4f}\t{text}" if options.scores else text)
+    return 0
+
+
+def export(checkpoint: Path, directory: Path) -> int:
+    """Write a trained Transformer for CTranslate2."""
+    start_jax()
+    from flaxmask.export import to_ctranslate2
+    from flaxmask.translate import Translator
+
+    to_ctranslate2(Translator.load(checkpoint), directory)
+    print(f"written: {directory}")
     return 0
 
 
