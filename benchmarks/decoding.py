@@ -84,6 +84,7 @@ class CTranslate2:
         model = ctranslate2.Translator(str(self.directory), compute_type="float32", **threads)
         for rows in (16, 32, 64, 128):
             how = {"beam_size": beams, "max_decoding_length": self.length, "max_batch_size": rows}
+            how["min_decoding_length"] = 0  # at 1 the end mark is taken out of the first token's distribution
             seconds, out = best_of(lambda how=how: model.translate_batch(texts, **how))
             answers = [[self.ids[piece] for piece in one.hypotheses[0]] for one in out]
             found.append((seconds, answers, threads | {"max_batch_size": rows}))

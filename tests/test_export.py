@@ -45,7 +45,8 @@ def test_it_answers_as_ours_does(changes, task, tmp_path):
     pieces = task.source_vocabulary.pieces
     read = [[pieces[i] for i in task.source_vocabulary.encode(text)[:-1]] for text in TEXTS]
     # Greedy: which hypotheses a beam search lets go is another matter.
-    how = {"beam_size": 1, "max_decoding_length": longest_target(task), "return_scores": True}
+    how = {"beam_size": 1, "max_decoding_length": longest_target(task), "min_decoding_length": 0}
+    how["return_scores"] = True
     for [answer], found in zip(ours.translate(TEXTS), theirs.translate_batch(read, **how), strict=True):
         np.testing.assert_allclose(answer.score, found.scores[0], rtol=1e-4)
         assert answer.text == " ".join(found.hypotheses[0])
