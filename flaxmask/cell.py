@@ -24,6 +24,7 @@ from flaxmask.reporting import results
 from flaxmask.setting import Setting, load_task
 from flaxmask.training import loop
 from flaxmask.training.checkpoint import Checkpoints
+from flaxmask.training.optimizer import judged_params
 from flaxmask.training.step import CompiledStep, TrainState
 
 
@@ -88,7 +89,7 @@ def _train(
     step = CompiledStep(setting.update, parallel, jax.local_devices())
     iterator = batches(setting.task.train, setting.plan, setting.noise)
     averaged = training.average_epochs or 0
-    with Checkpoints(checkpoints, averaged) as saved, _Bar(label, len(setting.plan)) as bar:
+    with Checkpoints(checkpoints, training) as saved, _Bar(label, len(setting.plan)) as bar:
         state, progress = loop.train(
             state,
             iterator,
@@ -98,12 +99,12 @@ def _train(
             bar.show,
             setting.fingerprint,
             # Points of a curve are of greedy decoding: what is compared along it, beams would only delay.
-            lambda params: evaluate(setting.task, setting.model, params, setting.config.data).metrics,
+            lambda params: evaluate(setting.watched, setting.model, params, setting.config.data).metrics,
             training.curve_every,
             training.on_nan == "record",
             setting.plan.ends[-averaged:].tolist() if averaged else (),
         )
-        return (state._replace(params=saved.mean(state.params)) if averaged else state), progress
+        return state._replace(params=saved.chosen(judged_params(state.params, state.opt_state))), progress
 
 
 def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trained: Any) -> float:
@@ -125,6 +126,7 @@ def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trai
         warmup_steps=how.warmup_steps,
         schedule="cosine",
         curve_every=None,
+        best_by=None,
     )
     setting = Setting.of(Config(data, config.model, config.mask, training), seed, len(jax.local_devices()))
     state = setting.state()

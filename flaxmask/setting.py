@@ -25,7 +25,7 @@ from flaxmask.tokens import Batch, Tokens
 from flaxmask.training.optimizer import make_optimizer
 from flaxmask.training.step import TrainState, train_step
 
-load_task = functools.lru_cache(maxsize=2)(load_task)
+load_task = functools.lru_cache(maxsize=4)(load_task)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,11 @@ class Setting:
         layout = make_layout(config.data, task.train.lengths, devices)
         _check_positions(config, task, layout)
         check_labels(task)
+        if config.training.best_by and config.data.validation_split in (None, config.data.judged_by):
+            raise Refused(
+                f"training.best_by={config.training.best_by}: set data.validation_split to another split than "
+                f"{config.data.judged_by}, which the rows are judged on: it must not choose too"
+            )
         plan = Plan(layout, task.train.lengths, seed, config.training.epochs)
         model = make_model(config, task)
         optimizer = make_optimizer(config.training, len(plan))
@@ -61,6 +66,14 @@ class Setting:
             keep_finite=config.training.on_nan == "record",
         )
         return cls(config, seed, task, plan, model, update)
+
+    @property
+    def watched(self) -> Task:
+        """What points of the learning curve are judged on."""
+        data = self.config.data
+        if data.validation_split is None:
+            return self.task
+        return load_task(dataclasses.replace(_task_only(data), evaluation_split=data.validation_split))
 
     @property
     def noise(self) -> MaskedTokens | None:

@@ -72,7 +72,7 @@ class Translator:
         setting = Setting.of(config, int(seed), len(jax.local_devices()))
         if not isinstance(setting.model, EncoderDecoder):
             raise Refused(f"{row} of {run} has no decoder behind an encoder: it writes no text")
-        with Checkpoints(checkpoint, config.training.average_epochs or 0) as saved:
+        with Checkpoints(checkpoint, config.training) as saved:
             params = saved.params(jax.eval_shape(setting.state))
         longest = config.data.length or int(setting.task.train.lengths[:, 0].max())
         return cls(setting.task, setting.model, params, config.decoding, longest)

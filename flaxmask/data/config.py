@@ -114,6 +114,8 @@ class DataConfig:
     """The first so many examples of the training split; None takes all."""
     evaluation_split: Literal["validation", "test"] | None = None
     """None takes test, or validation where what is published as a test has no answers."""
+    validation_split: Literal["validation", "test"] | None = None
+    """What points of the learning curve are judged on; None takes the evaluation split."""
     evaluation_layout: Literal["bucketed", "own"] = "bucketed"
     """How it is laid out: the same for all rows of a table, or each as it was trained; decoding is always bucketed."""
     sample: str | None = None

@@ -1,5 +1,8 @@
 """Checkpoints of state, place in the data and progress, through Orbax."""
 
+import functools
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +12,40 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from flaxmask.names import Refused
+from flaxmask.training.config import TrainingConfig
+from flaxmask.training.optimizer import judged_params
 from flaxmask.training.step import TrainState
+
+DEFAULTS = TrainingConfig()
+
+
+LESS_IS_BETTER = ("loss", "per", "wer")
 
 
 class Checkpoints:
-    """The newest two checkpoints of one run; a context manager, so that a save under way is finished.
+    """The newest checkpoints of one run; a context manager, so that a save under way is finished.
 
-    Beside them, in `epochs/`, the parameters alone of as many updates as are asked for.
+    Beside them, in `epochs/` or `best/`, the parameters alone of those updates that the run may be judged by.
 
     Args:
       directory: where they lie; made if it is not there.
-      epochs: how many of the newest parameters are kept.
+      config: how many are kept, and which parameters are judged.
     """
 
-    def __init__(self, directory: Path, epochs: int = 0):
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True)
+    def __init__(self, directory: Path, config: TrainingConfig = DEFAULTS):
+        options = ocp.CheckpointManagerOptions(max_to_keep=config.keep_checkpoints, enable_async_checkpointing=True)
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
-        self._epochs = None
-        if epochs:
-            # A later checkpoint must not be whole before these are: they are waited for.
-            waiting = ocp.CheckpointManagerOptions(max_to_keep=epochs, enable_async_checkpointing=False)
-            self._epochs = ocp.CheckpointManager(directory.absolute() / "epochs", options=waiting)
+        self._by = config.best_by
+        # A later checkpoint must not be whole before these are: they are waited for.
+        waiting = functools.partial(ocp.CheckpointManagerOptions, enable_async_checkpointing=False)
+        self._kept = None
+        if config.average_epochs:
+            options = waiting(max_to_keep=config.average_epochs)
+            self._kept = ocp.CheckpointManager(directory.absolute() / "epochs", options=options)
+        elif by := config.best_by:
+            mode = "min" if by in LESS_IS_BETTER else "max"
+            options = waiting(max_to_keep=1, best_fn=lambda metrics: metrics[by], best_mode=mode)
+            self._kept = ocp.CheckpointManager(directory.absolute() / "best", options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -37,27 +53,35 @@ class Checkpoints:
     def __exit__(self, *_):
         self._manager.wait_until_finished()
         self._manager.close()
-        if self._epochs is not None:
-            self._epochs.close()
+        if self._kept is not None:
+            self._kept.close()
 
-    def keep(self, step: int, params: Any):
-        """Keep the parameters of an update, unless they are kept already: a resumed run comes by again."""
-        if self._epochs is not None and step not in self._epochs.all_steps():
-            self._epochs.save(step, args=ocp.args.StandardSave(params))
-
-    def mean(self, params: Any) -> Any:
-        """The mean of the parameters that are kept, which lies in a flatter place than each (Izmailov et al. 2018).
+    def keep(self, step: int, params: Any, metrics: Mapping[str, float] | None = None):
+        """Keep the parameters of an update, unless they are kept already: a resumed run comes by again.
 
         Args:
-          params: of the same shapes; returned where none are kept.
+          step: updates done.
+          params: after them.
+          metrics: of a point of the curve; None at the end of an epoch. A run that is judged by its best point keeps
+            nothing of the others, and the other way round.
         """
-        steps = [] if self._epochs is None else self._epochs.all_steps()
-        if self._epochs is None or not steps:
+        if self._kept is None or (metrics is None) != (self._by is None) or step in self._kept.all_steps():
+            return
+        if self._by is not None and metrics is not None and not math.isfinite(metrics[self._by]):
+            return
+        self._kept.save(step, args=ocp.args.StandardSave(params), metrics=metrics and dict(metrics))
+
+    def chosen(self, params: Any) -> Any:
+        """What the run is judged by: the mean of the parameters that are kept, which lies in a flatter place than each
+        (Izmailov et al. 2018), or the best; those given where none are kept.
+        """
+        steps = [] if self._kept is None else self._kept.all_steps()
+        if self._kept is None or not steps:
             return params
         like = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, params))
         total = jax.tree.map(lambda x: np.zeros(x.shape, np.float64), params)
         for step in steps:
-            total = jax.tree.map(lambda sum_, x: sum_ + np.asarray(x), total, self._epochs.restore(step, args=like))
+            total = jax.tree.map(lambda sum_, x: sum_ + np.asarray(x), total, self._kept.restore(step, args=like))
         return jax.tree.map(lambda sum_, x: (sum_ / len(steps)).astype(x.dtype), total, params)
 
     @property
@@ -66,7 +90,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def params(self, state: Any) -> Any:
-        """What a finished run is judged by: the mean of the parameters that are kept, or the newest.
+        """What a finished run is judged by, see `chosen`.
 
         Args:
           state: a `TrainState` of shapes, of the model that is to have them.
@@ -90,7 +114,8 @@ class Checkpoints:
                 )
         like = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(like))
-        return self.mean(self._manager.restore(self.latest, args=args)["state"].params)
+        state = self._manager.restore(self.latest, args=args)["state"]
+        return self.chosen(judged_params(state.params, state.opt_state))
 
     def save(self, state: TrainState, iterator: grain.DatasetIterator, progress: dict[str, Any]):
         """Save what it takes to go on from here."""

@@ -26,19 +26,33 @@ class TrainingConfig:
     """Share of the target that is spread over the vocabulary without the pad (Szegedy et al. 2016)."""
     checkpoint_every: int = 500
     """Updates between checkpoints; a run that is cut off goes on from the last one."""
+    keep_checkpoints: int = 2
+    """The newest so many are kept."""
     average_epochs: int | None = None
     """Judge the mean of the parameters at the ends of so many last epochs; None judges those of the last update."""
+    ema_decay: float | None = None
+    """Judge a moving average of the parameters, which after each update is so much of itself and the rest of them;
+    less in the beginning, when there is little to go by."""
+    best_by: Literal["loss", "accuracy", "span_f1", "per", "wer", "bleu", "tokenised_bleu", "chrf"] | None = None
+    """Judge the parameters of that point of the learning curve which is best by this metric; they are chosen on
+    `data.validation_split`."""
     on_nan: Literal["stop", "record"] = "stop"
     """Where the loss is no number: stop the run, or end this row's training there and record at which update."""
     curve_every: int | None = None
-    """Updates between points of the learning curve, at each of which the model is judged; None draws none. What is
-    judged in the end is the last update's model, whatever the curve shows."""
+    """Updates between points of the learning curve, at each of which the model is judged; None draws none."""
 
     def __post_init__(self):
-        for name in ("epochs", "checkpoint_every", "curve_every", "average_epochs"):
+        for name in ("epochs", "checkpoint_every", "curve_every", "average_epochs", "keep_checkpoints"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
+        asked = [name for name in ("average_epochs", "ema_decay", "best_by") if getattr(self, name) is not None]
+        if len(asked) > 1:
+            raise ValueError(f"{' and '.join(asked)}: only one set of parameters is judged, give one of them")
+        if self.best_by is not None and self.curve_every is None:
+            raise ValueError("best_by: set curve_every too, for the points to choose from")
+        if self.ema_decay is not None and not 0.0 < self.ema_decay < 1.0:
+            raise ValueError(f"ema_decay: expected 0 < decay < 1, got {self.ema_decay}")
         if self.warmup_steps < 0:
             raise ValueError(f"warmup_steps: expected at least 0, got {self.warmup_steps}")
         if not 0.0 <= self.label_smoothing < 1.0:

@@ -11,6 +11,7 @@ import numpy as np
 from flaxmask.names import Refused
 from flaxmask.tokens import Batch
 from flaxmask.training.checkpoint import Checkpoints
+from flaxmask.training.optimizer import judged_params
 from flaxmask.training.step import CompiledStep, TrainState
 
 
@@ -127,7 +128,12 @@ def train(
             progress.since += 1
             progress.since_loss += progress.loss
             if progress.steps % watch_every == 0:
-                _add_point(progress, watch(step.fetch(placed).params))
+                now = step.fetch(placed)
+                params = judged_params(now.params, now.opt_state)
+                judged = watch(params)
+                _add_point(progress, judged)
+                if checkpoints is not None:
+                    checkpoints.keep(progress.steps, params, judged)
                 clock.skip()
         if checkpoints is not None and progress.steps in keep_at:
             checkpoints.keep(progress.steps, step.fetch(placed).params)

@@ -1,4 +1,5 @@
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ from flaxmask.data.layouts import make_layout
 from flaxmask.data.loader import Plan, batches
 from flaxmask.names import Refused
 from flaxmask.training.checkpoint import Checkpoints
+from flaxmask.training.config import TrainingConfig
 from flaxmask.training.loop import train
 from flaxmask.training.step import CompiledStep
 from tests import toy
@@ -148,12 +150,12 @@ def test_the_mean_of_the_last_epochs_is_that_of_their_parameters(tmp_path):
 
     def go(directory, stop=None):
         step = CompiledStep(UPDATE, devices=jax.devices()[:1])
-        with Checkpoints(directory, 3) as kept:
+        with Checkpoints(directory, TrainingConfig(average_epochs=3)) as kept:
             watch = lambda params: seen.update({len(seen) + 1: jax.tree.map(np.array, params)}) or {}
             report = lambda progress: (_ for _ in ()).throw(KeyboardInterrupt) if progress.steps == stop else None
             ends = (2, 5, 8, 10)
             state, _ = train(start(), batches(DATA, PLAN), step, kept, 3, report, "", watch, 1, keep_at=ends)
-            return kept.mean(state.params)
+            return kept.chosen(state.params)
 
     mean = go(tmp_path / "whole")
     wanted = jax.tree.map(lambda *x: np.mean(np.array(x, np.float64), axis=0), *(seen[i] for i in (5, 8, 10)))
@@ -164,6 +166,38 @@ def test_the_mean_of_the_last_epochs_is_that_of_their_parameters(tmp_path):
         jax.tree.map(np.testing.assert_array_equal, go(tmp_path / str(i)), mean)
 
 
-def test_without_epochs_kept_the_mean_is_the_last(tmp_path):
+def test_where_nothing_else_is_kept_the_last_is_chosen(tmp_path):
     with Checkpoints(tmp_path) as kept:
-        assert kept.mean({"x": 1}) == {"x": 1}
+        assert kept.chosen({"x": 1}) == {"x": 1}
+
+
+@pytest.mark.parametrize(("by", "best"), [("loss", 3), ("bleu", 5)])
+def test_the_best_point_of_the_curve_is_chosen(by, best, tmp_path):
+    """Cut off or not; a point that is no number is not chosen."""
+    values = [3.0, float("nan"), 1.0, 2.0, 4.0, 2.0, float("nan"), 3.5, 1.2, 1.5]
+    seen = {}
+
+    def go(directory, stop=None):
+        def watch(params):
+            step = next(count)
+            seen[step] = jax.tree.map(np.array, params)
+            return {by: values[step - 1]}
+
+        step = CompiledStep(UPDATE, devices=jax.devices()[:1])
+        with Checkpoints(directory, TrainingConfig(best_by=by, curve_every=1)) as kept:
+            count = itertools.count(1 + (kept.latest or 0))
+            report = lambda progress: (_ for _ in ()).throw(KeyboardInterrupt) if progress.steps == stop else None
+            state, _ = train(start(), batches(DATA, PLAN), step, kept, 3, report, "", watch, 1, keep_at=(2, 5))
+            return kept.chosen(state.params)
+
+    whole = go(tmp_path / "whole")
+    jax.tree.map(np.testing.assert_array_equal, whole, seen[best])
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "cut", 9)
+    jax.tree.map(np.testing.assert_array_equal, go(tmp_path / "cut"), whole)
+
+
+def test_as_many_checkpoints_are_kept_as_are_asked_for(tmp_path):
+    with Checkpoints(tmp_path, TrainingConfig(keep_checkpoints=3)) as kept:
+        train(start(), batches(DATA, PLAN), CompiledStep(UPDATE, devices=jax.devices()[:1]), kept, 2)
+    assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [6, 8, 10]

@@ -4,11 +4,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from flaxmask.training.config import TrainingConfig
 from flaxmask.training.loss import cross_entropy
-from flaxmask.training.optimizer import make_optimizer, make_schedule
+from flaxmask.training.optimizer import judged_params, make_optimizer, make_schedule
 from flaxmask.training.step import CompiledStep, TrainState, train_step
 from tests import toy
 
@@ -169,3 +170,35 @@ def test_rmsprop_is_optax_s():
     rule = make_optimizer(config, 10)
     updates, _ = rule.update({"x": jnp.ones(3)}, rule.init({"x": jnp.zeros(3)}))
     np.testing.assert_allclose(updates["x"], -config.learning_rate / np.sqrt(0.1), rtol=1e-4)
+
+
+def test_a_moving_average_is_the_formula_s():
+    """Of the parameters after each update; the updates are the same as without it."""
+    plain, rule = make_optimizer(CONFIG, 20), make_optimizer(dataclasses.replace(CONFIG, ema_decay=0.3), 20)
+    params = other = wanted = {"x": np.array([1.0, -2.0], np.float32)}
+    state, bare = rule.init(params), plain.init(params)
+    assert judged_params(params, bare) is params
+    for t in range(1, 12):
+        gradients = {"x": np.array([0.3 * t, -1.0 / t], np.float32)}
+        updates, state = rule.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        updates, bare = plain.update(gradients, bare, other)
+        other = optax.apply_updates(other, updates)
+        d = min(0.3, t / (t + 9))
+        wanted = {"x": d * wanted["x"] + (1 - d) * np.asarray(params["x"])}
+    np.testing.assert_array_equal(params["x"], other["x"])
+    np.testing.assert_allclose(judged_params(params, state)["x"], wanted["x"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"average_epochs": 3, "ema_decay": 0.9}, "average_epochs and ema_decay: only one set"),
+        ({"best_by": "loss"}, "best_by: set curve_every too"),
+        ({"ema_decay": 1.0}, "ema_decay: expected 0 < decay < 1, got 1.0"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints: expected at least 1"),
+    ],
+)
+def test_bad_settings_of_what_is_judged_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(**settings)
