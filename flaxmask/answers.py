@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Int
 
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig
@@ -63,8 +62,9 @@ def in_stages(model: Any, search: Search, params: Any, source: Tokens) -> Any:
     and is doubled where these are not enough; and when three of four sources are done, the others go on alone.
     """
     rows = source.shape[0]
-    large = rows >= LARGE
-    until = min(STEPS, search.length) if large else search.length
+    if rows < LARGE:
+        return jax.tree.map(np.asarray, at_once(model, search, params, source))
+    until = min(STEPS, search.length)
     now = _begin(model, search, until, params, source)
     places, found = np.arange(rows), None
     while True:
@@ -138,22 +138,14 @@ def batch_examples(lengths: np.ndarray) -> int:
     return int(np.clip(TOKENS / lengths.mean(axis=0).max(), 1, min(256, len(lengths))))
 
 
-def decode(model: Any, params: Any, source: Tokens, length: int, how: DecodingConfig = GREEDY) -> Int[Array, "B L"]:
-    """What is written for each row of `source`, in at most `length` tokens."""
-    if how.beams > 1:
-        return search(model, params, source, length, how).ids[:, 0]
-    return decode_all(model, params, source, search_of(how, length))
+def decode(model: Any, search: Search, params: Any, source: Tokens) -> Any:
+    """The result of a search, from its start to its end."""
+    step, cache = started(model, params, source, search.length * search.hypotheses)
+    return steps.decode(search, step, cache, source.shape[0])
 
 
-def search(model: Any, params: Any, source: Tokens, length: int, how: DecodingConfig) -> Found:
-    """The best answers to each row of `source`, as many as there are beams."""
-    return decode_all(model, params, source, search_of(how, length, scores=True))
-
-
-def decode_all(model: Any, params: Any, source: Tokens, how: Search) -> Any:
-    """A search from its start to its end, in one program."""
-    step, cache = started(model, params, source, how.length * how.hypotheses)
-    return steps.decode(how, step, cache, source.shape[0])
+at_once = jax.jit(decode, static_argnums=(0, 1))
+"""`decode` in one program."""
 
 
 def started(model: Any, params: Any, source: Tokens, slots: int) -> tuple[Step, Any]:
@@ -170,8 +162,3 @@ def longest_target(task: Task) -> int:
     train = task.train
     prefix = 0 if train.prefix is None else np.add.reduceat(train.prefix.values, train.prefix.offsets[:-1])
     return round_up(int((train.lengths[:, 1] - prefix).max()), 8)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def decode_batch(model: Any, length: int, how: DecodingConfig, params: Any, source: Tokens) -> Array:
-    return decode(model, params, source, length, how)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flaxmask.answers import GREEDY, batch_examples, bucketed, decode_batch, longest_target, sources_of, write
+from flaxmask.answers import GREEDY, at_once, batch_examples, bucketed, longest_target, search_of, sources_of, write
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig, TaskName
 from flaxmask.data.examples import Examples
@@ -202,7 +202,7 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
 
 
 def _written(task: Task, model: Any, params: Any, source: Tokens) -> list[list[int]]:
-    return np.asarray(decode_batch(model, longest_target(task), GREEDY, params, source)).tolist()
+    return np.asarray(at_once(model, search_of(GREEDY, longest_target(task)), params, source)).tolist()
 
 
 def _prefix(tokens: Tokens) -> Tokens:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from flaxmask.answers import longest_target, search, source_batches, started
+from flaxmask.answers import in_stages, longest_target, search_of, source_batches, started
 from flaxmask.data.tasks import Task
 from flaxmask.data.vocabulary import BOS, EOS
 from flaxmask.decoding.config import DecodingConfig
@@ -99,7 +99,8 @@ class Translator:
         if not 1 <= nbest <= how.beams:
             raise Refused(f"nbest: expected at least 1 and at most decoding.beams={how.beams}, got {nbest}")
         answers = [[Written("", 0.0)] * nbest for _ in texts]
-        run = lambda source, _: _search(self.model, self.params, source, longest_target(self.task), how)
+        search = search_of(how, longest_target(self.task), scores=True)
+        run = lambda source, _: in_stages(self.model, search, self.params, source)
         for place, found in self._batches(texts, run, progress):
             scores = np.asarray(found.scores)
             for line, ids, score in zip(place, np.asarray(found.ids), scores, strict=False):
@@ -172,9 +173,6 @@ class Translator:
             yield place, run(source, place)
             done += len(place)
             progress(done)
-
-
-_search = jax.jit(search, static_argnums=(0, 3, 4))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

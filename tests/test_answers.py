@@ -47,7 +47,7 @@ def test_stages_change_no_answer(config, beams, monkeypatch):
     model, params = Ending(toy.model(config)), toy.params(config)
     search = answers.search_of(DecodingConfig(beams=beams), LENGTH)
     found = answers.in_stages(model, search, params, SOURCES)
-    whole = jax.jit(answers.decode_all, static_argnums=(0, 3))(model, params, SOURCES, search)
+    whole = answers.at_once(model, search, params, SOURCES)
     for ours, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True):
         if ours.dtype == np.int32:
             np.testing.assert_array_equal(ours, wanted)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from flaxmask import Tokens, audit, masks
-from flaxmask.answers import GREEDY, decode_batch
+from flaxmask.answers import GREEDY, at_once, search_of
 from flaxmask.models.audited import Audited
 from flaxmask.models.config import MaskConfig
 from tests import toy
@@ -58,7 +58,7 @@ def test_our_models_obey_what_they_declare(name, masks_, layout):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_our_models_do_not_drift(name):
     one = audited(CONFIGS[name], MaskConfig(), "static")
-    write = lambda source, target: np.asarray(decode_batch(one.model, 4, GREEDY, one.params, source)).tolist()
+    write = lambda source, target: np.asarray(at_once(one.model, search_of(GREEDY, 4), one.params, source)).tolist()
     data = [{"source": DATA.source[i], "target": DATA.target[i]} for i in range(3)]
     found = one.drift(data, write, pads=(2,))
     assert found.largest < (0.2 if name == "bf16" else 2e-5), str(found)

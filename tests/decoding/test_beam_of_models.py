@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flaxmask import Tokens
-from flaxmask.answers import decode
+from flaxmask.answers import GREEDY, at_once, search_of
 from flaxmask.data.vocabulary import BOS, EOS
 from flaxmask.decoding.beam import beam_search
 from flaxmask.models.config import MaskConfig, RecurrentConfig
@@ -65,5 +65,5 @@ def test_scores_are_those_of_the_whole_sequence(name):
     assert 0 < (all_ids == EOS).any(axis=1).mean() < 1
     assert (np.diff(found.scores, axis=1) <= 0).all() or not (found.ids == EOS).any(axis=-1).all()
     np.testing.assert_allclose(found.scores, score(model, params, batch.source, found.ids), atol=2e-5)
-    greedy = jax.jit(decode, static_argnums=(0, 3))(model, params, batch.source, LENGTH)
+    greedy = at_once(model, search_of(GREEDY, LENGTH), params, batch.source)
     np.testing.assert_array_equal(search(model, params, batch.source, 1).ids[:, 0], greedy)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flaxmask import Tokens
-from flaxmask.answers import decode
+from flaxmask.answers import GREEDY, at_once, search_of
 from flaxmask.data.vocabulary import BOS, EOS
 from flaxmask.models.config import MaskConfig
 from flaxmask.tokens import Batch
@@ -68,7 +68,7 @@ def test_the_cache_changes_no_token_of_500_words(name, config, masks):
     model, params = toy.model(config, masks), toy.params(config, masks)
     params = noisy(params)
     (batch,) = toy.batches(toy.examples(500), "static", 500)
-    cached = jax.jit(decode, static_argnums=(0, 3))(model, params, batch.source, LENGTH)
+    cached = at_once(model, search_of(GREEDY, LENGTH), params, batch.source)
     np.testing.assert_array_equal(cached, without_cache(model, params, batch.source))
     assert len(np.unique(cached, axis=0)) > 50, "outputs that do not differ would prove nothing"
     assert (np.asarray(cached) == EOS).any()
@@ -78,7 +78,7 @@ def test_after_the_end_there_is_padding():
     config = dataclasses.replace(toy.CONFIG, **UNTIED)
     model, params = toy.model(config), noisy(toy.params(config))
     (batch,) = toy.batches(toy.examples(500), "static", 500)
-    for ids in np.asarray(jax.jit(decode, static_argnums=(0, 3))(model, params, batch.source, LENGTH)).tolist():
+    for ids in np.asarray(at_once(model, search_of(GREEDY, LENGTH), params, batch.source)).tolist():
         if EOS in ids:
             assert not any(ids[ids.index(EOS) + 1 :])
 

@@ -171,7 +171,7 @@ def test_where_nothing_else_is_kept_the_last_is_chosen(tmp_path):
         assert kept.chosen({"x": 1}) == {"x": 1}
 
 
-@pytest.mark.parametrize(("by", "best"), [("loss", 3), ("bleu", 5)])
+@pytest.mark.parametrize(("by", "best"), [("loss", 3), pytest.param("bleu", 5, marks=pytest.mark.slow)])
 def test_the_best_point_of_the_curve_is_chosen(by, best, tmp_path):
     """Cut off or not; a point that is no number is not chosen."""
     values = [3.0, float("nan"), 1.0, 2.0, 4.0, 2.0, float("nan"), 3.5, 1.2, 1.5]
