@@ -108,3 +108,28 @@ def test_what_is_not_finite_has_no_mean():
     assert show("loss", [nan]) == "nan"
     assert show("loss", [nan, 1.0, nan]) == "2 of 3 not finite"
     assert show("batch_drift", [float("inf")] * 2) == "2 of 2 not finite"
+
+
+def test_translations_stand_beside_the_first_row_s():
+    """All seeds that both rows have; the p-value of a difference in every example is small."""
+    part = {"title": "BLEU", "rows": ["static", "packed", "later"], "columns": ["tokenised_bleu"]}
+    lines = [
+        {**line(row, seed, 1.0, 1.0), "metrics": {"tokenised_bleu": value}}
+        for row, seed, value in (("static", 0, 50.0), ("static", 1, 50.0), ("packed", 1, 40.0))
+    ]
+    good, bad = [[9, 8, 7, 6, 10, 9, 8, 7, 10, 10]] * 50, [[7, 5, 3, 2, 10, 9, 8, 7, 10, 10]] * 50
+    signed = {"metric": "tokenised_bleu", "signatures": {"tokenised_bleu": "nrefs:1|tok:none", "chrf": "unseen"}}
+    bleus = {
+        cell: signed | {"counts": counts}
+        for cell, counts in ((("static", 0), good), (("static", 1), good), (("packed", 1), bad))
+    }
+    [table] = make_tables(SETTINGS | {"parts": [part]}, lines, {}, bleus)
+    assert table.head[-1] == "BLEU beside static"
+    first, second, third = (row[-1] for row in table.rows)
+    assert (first, third) == ("–", "–")
+    assert second.startswith("-")
+    assert second.endswith("(p 0.001)")
+    assert "tokenised BLEU: sacreBLEU nrefs:1|tok:none" in table.notes
+    assert not any("unseen" in note for note in table.notes)
+    [alone] = make_tables(SETTINGS | {"parts": [part]}, lines, {}, {("static", 0): bleus["static", 0]})
+    assert "BLEU beside static" not in alone.head, "there is nothing to stand beside"
