@@ -17,6 +17,9 @@ from flaxmask.names import Refused
 from flaxmask.translate import Translator
 from tests import toy
 
+# CI installs CTranslate2, which is no dependency, before the slow tests.
+pytestmark = pytest.mark.slow
+
 CONFIG = TransformerConfig(d_model=32, d_ffn=48, heads=2, encoder_layers=2, decoder_layers=1)
 TEXTS = ["cat", "abandon", "zebra", "oh"]
 

@@ -7,13 +7,11 @@ import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-SCORES = {
-    "bleu": BLEU(),
-    # Of text that is tokenised already; `force` says that this is meant.
-    "tokenised_bleu": BLEU(tokenize="none", force=True),
-    "character_bleu": BLEU(tokenize="char"),
-    "chrf": CHRF(),
-}
+TOKENIZERS = {"bleu": "13a", "tokenised_bleu": "none", "character_bleu": "char"}
+"""Of each BLEU, by the names of our metrics."""
+
+# `force`: that a text is tokenised already is known, and its scores stand beside each other.
+SCORES = {name: BLEU(tokenize=kind, force=True) for name, kind in TOKENIZERS.items()} | {"chrf": CHRF()}
 """By the names of our metrics."""
 
 
@@ -54,9 +52,9 @@ def _columns(references: Sequence[Sequence[str]]) -> Any:
 
 def bleu_counts(name: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> list[list[int]]:
     """What the BLEU of that name counts in each example: matches of 1 to 4 tokens, all such, and both lengths."""
-    scores = [
-        SCORES[name].sentence_score(text, list(texts)) for text, texts in zip(hypotheses, references, strict=True)
-    ]
+    # An effective order changes no count, and is what sacreBLEU wants of single sentences.
+    score = BLEU(tokenize=TOKENIZERS[name], force=True, effective_order=True).sentence_score
+    scores = [score(text, list(texts)) for text, texts in zip(hypotheses, references, strict=True)]
     return [[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in scores]
 
 
