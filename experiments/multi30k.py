@@ -46,7 +46,14 @@ EXPERIMENT = Experiment(
             decoding=DecodingConfig(beams=2),
         ),
         "quick": Config(
-            DataConfig(name="multi30k/en-de-tok", vocabulary_size=4000, length=48, shapes=2, batch_examples=256),
+            DataConfig(
+                name="multi30k/en-de-tok",
+                vocabulary_size=4000,
+                length=48,
+                shapes=2,
+                train_examples=10_000,
+                batch_examples=128,
+            ),
             dataclasses.replace(_TINY, encoder_layers=1, decoder_layers=1, dropout=0.1),
             training=TrainingConfig(epochs=3, learning_rate=5e-3, warmup_steps=100, average_epochs=1),
             decoding=DecodingConfig(beams=5),
