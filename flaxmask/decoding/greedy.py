@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Bool, Int
 
-from flaxmask.decoding.steps import Cache, Step, decode, end, likeliest, put, tokens_at
+from flaxmask.decoding.steps import Cache, Step, end, likeliest, put, tokens_at
 from flaxmask.tokens import Array
 
 
@@ -58,18 +58,3 @@ class Greedy:
     def result(self, now: _Writing) -> Int[Array, "B L"]:
         """See `Search`."""
         return now.written[:, 0]
-
-
-def greedy(step: Step, cache: Any, batch: int, length: int, *, bos: int, eos: int, pad: int = 0) -> Int[Array, "B L"]:
-    """Sequences of `Greedy`.
-
-    Args:
-      step: logits `[B, 1, V]` after one more token each, and the cache with it.
-      cache: with at least `length` free slots.
-      batch: number of sequences B.
-      length: most tokens to write, L.
-      bos: id that opens every sequence.
-      eos: id that ends one. Decoding stops when all have ended.
-      pad: id that is written after the end.
-    """
-    return decode(Greedy(length, bos, eos, pad), step, cache, batch)

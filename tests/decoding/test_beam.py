@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flaxmask.decoding.beam import beam_search
-from flaxmask.decoding.greedy import greedy
-from flaxmask.decoding.steps import best_of
+from flaxmask.decoding.greedy import Greedy
+from flaxmask.decoding.steps import best_of, decode
 
 VOCABULARY, EOS, BOS, LENGTH = 5, 1, 2, 3
 IDS = (1, 3, 4)
@@ -107,7 +107,7 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best_sequences(seed, penalty, earl
 @given(st.integers(0, 2**32 - 1))
 def test_one_beam_is_greedy(seed):
     logits = table(seed)
-    wanted = greedy(Table(logits).step, empty(3), 3, LENGTH, bos=BOS, eos=EOS)
+    wanted = decode(Greedy(LENGTH, BOS, EOS), Table(logits).step, empty(3), 3)
     np.testing.assert_array_equal(search(logits, 1).ids[:, 0], wanted)
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flaxmask.decoding.greedy import greedy
+from flaxmask.decoding.greedy import Greedy
 from flaxmask.decoding.sampling import Sampler, sample
+from flaxmask.decoding.steps import decode
 from flaxmask.names import Refused
 from tests.decoding.test_beam import BOS, EOS, LENGTH, Table, empty, table
 
@@ -113,7 +114,7 @@ def test_twenty_thousand_sequences_are_distributed_as_declared(sampler):
 def test_no_temperature_is_greedy():
     logits = table(1)
     keys = jax.random.split(jax.random.key(0), 3)
-    wanted = greedy(Table(logits).step, empty(3), 3, LENGTH, bos=BOS, eos=EOS)
+    wanted = decode(Greedy(LENGTH, BOS, EOS), Table(logits).step, empty(3), 3)
     np.testing.assert_array_equal(draw(logits, keys, Sampler(temperature=0.0), 1)[:, 0], wanted)
 
 

@@ -13,7 +13,8 @@ from flaxmask import Batch, Tokens
 from flaxmask.attention.additive import additive_attention
 from flaxmask.attention.interactive import decoder_input, interactive_attention
 from flaxmask.data.vocabulary import BOS, EOS
-from flaxmask.decoding.greedy import greedy
+from flaxmask.decoding.greedy import Greedy
+from flaxmask.decoding.steps import decode
 from flaxmask.models.audited import Audited
 from flaxmask.models.recurrence import Recurrence
 from flaxmask.models.recurrent import RecurrentStack
@@ -155,7 +156,7 @@ def test_what_is_decoded_does_not_depend_on_padding():
         source = Tokens.of(np.pad(ids, (0, pads))[None].astype(np.int32))
         cache = model.apply(params, source, 6, method="start")
         step = lambda cache, tokens: model.apply(params, cache, tokens, method="step")
-        decoded.append(greedy(step, cache, 1, 6, bos=BOS, eos=EOS).tolist())
+        decoded.append(decode(Greedy(6, BOS, EOS), step, cache, 1).tolist())
     assert decoded[0] == decoded[1]
 
 
