@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from flaxmask.decoding.steps import Cache, Step, best_of, decode, put, tokens_at
+from flaxmask.decoding.steps import Cache, Step, best_of, put, tokens_at
 from flaxmask.tokens import Array
 
 
@@ -121,22 +121,6 @@ class Beam:
 
     def _normalised(self, total: Array, tokens: Any) -> Array:
         return total / jnp.asarray(tokens, jnp.float32) ** self.length_penalty
-
-
-def beam_search(step: Step, cache: Cache, batch: int, length: int, *, beams: int, bos: int, eos: int, **how) -> Found:
-    """The best `beams` hypotheses of each source, see `Beam`.
-
-    Args:
-      step: logits `[B, K, V]` after one more token of each hypothesis, and the cache with it.
-      cache: of one hypothesis a source, with at least `length * beams` free slots.
-      batch: number of sources B.
-      length: most tokens to write, L, end mark included.
-      beams: hypotheses that are followed at a time.
-      bos: id that opens every sequence.
-      eos: id that ends one.
-      how: other attributes of `Beam`.
-    """
-    return decode(Beam(beams, length, bos, eos, **how), step, cache, batch)
 
 
 def _rows(x: Int[Array, "B K L"], which: Int[Array, "B N"]) -> Int[Array, "B N L"]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flaxmask.decoding.beam import beam_search
+from flaxmask.decoding.beam import Beam
 from flaxmask.decoding.greedy import Greedy
 from flaxmask.decoding.steps import best_of, decode
 
@@ -69,9 +69,7 @@ def empty(batch):
 
 @functools.partial(jax.jit, static_argnums=1, static_argnames=("length_penalty", "early_stopping"))
 def search(logits, beams, **how):
-    return beam_search(
-        Table(logits).step, empty(len(logits)), len(logits), LENGTH, beams=beams, bos=BOS, eos=EOS, **how
-    )
+    return decode(Beam(beams, LENGTH, BOS, EOS, **how), Table(logits).step, empty(len(logits)), len(logits))
 
 
 def everything(logits, length_penalty):

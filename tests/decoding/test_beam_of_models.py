@@ -11,7 +11,7 @@ import pytest
 from flaxmask import Tokens
 from flaxmask.answers import GREEDY, at_once, search_of
 from flaxmask.data.vocabulary import BOS, EOS
-from flaxmask.decoding.beam import beam_search
+from flaxmask.decoding.beam import Beam
 from flaxmask.models.config import MaskConfig, RecurrentConfig
 from flaxmask.tokens import Batch
 from tests import toy
@@ -20,11 +20,8 @@ from tests.decoding.test_greedy import UNTIED, noisy
 LENGTH, BEAMS = 8, 3
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
 def search(model, params, source, beams=BEAMS):
-    cache = model.apply(params, source, LENGTH * beams, method="start")
-    step = lambda cache, tokens: model.apply(params, cache, tokens, method="step")
-    return beam_search(step, cache, source.shape[0], LENGTH, beams=beams, bos=BOS, eos=EOS)
+    return at_once(model, Beam(beams, LENGTH, BOS, EOS), params, source)
 
 
 @functools.partial(jax.jit, static_argnums=0)
