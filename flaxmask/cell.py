@@ -20,7 +20,7 @@ from flaxmask.experiment import Config
 from flaxmask.judge import audit_model, evaluate
 from flaxmask.names import Refused
 from flaxmask.plans import pack_lengths
-from flaxmask.reporting import results
+from flaxmask.reporting import counts, results
 from flaxmask.setting import Setting, load_task
 from flaxmask.training import loop
 from flaxmask.training.checkpoint import Checkpoints
@@ -28,14 +28,14 @@ from flaxmask.training.optimizer import judged_params
 from flaxmask.training.step import CompiledStep, TrainState
 
 
-def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tuple[dict[str, float], dict[str, str]]:
+def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tuple[dict[str, float], dict[str, Any]]:
     """Train, measure, evaluate and audit; or pack, where the row asks for no more.
 
     Goes on from the newest checkpoint of the cell. Beside it are kept what the audit found, the learning curve where
-    one is asked for, and how well each example was answered.
+    one is asked for, and what its scores count in each example.
 
     Returns:
-      The cell's metrics, and the samples that were asked for.
+      The cell's metrics; and what a line of results says beside them: samples that were asked for, and signatures.
     """
     if config.packing.lengths is not None:
         return pack_lengths(config.packing, config.data, load_task), {}
@@ -48,11 +48,6 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
     laid_out = setting.plan.report()
     task, model = setting.task, setting.model
     judged = evaluate(task, model, state.params, config.data, config.decoding)
-    results.write_whole(
-        kept.examples, json.dumps([None if np.isnan(x) else round(float(x), 6) for x in judged.shares]) + "\n"
-    )
-    if judged.bleu is not None:
-        results.write_whole(kept.bleu, json.dumps(judged.bleu._asdict()) + "\n")
     metrics = {
         "real_tokens_per_second": progress.tokens_per_second,
         "real_token_fraction": progress.real_tokens / progress.slots,
@@ -64,6 +59,7 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "updates": progress.steps,
         "real_tokens": progress.real_tokens,
+        "flops": progress.flops,
         "train_seconds": progress.seconds,
         "training_loss": progress.loss,
         "rows": laid_out.rows,
@@ -77,8 +73,11 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
         for name in ("real_tokens_per_second", "step_milliseconds", "train_seconds", "training_loss"):
             del metrics[name]  # of too few updates, or no number
     if config.finetune.name is not None:
-        metrics["finetuned_accuracy"] = _finetune(config, seed, parallel, kept, state.params)
-    return metrics, judged.samples
+        judged.counts["finetuned_accuracy"] = _finetune(config, seed, parallel, kept, state.params)
+        metrics["finetuned_accuracy"] = judged.metrics["finetuned_accuracy"]
+    counts.write(kept.counts, judged.counts)
+    beside = {"samples": judged.samples, "signatures": judged.signatures}
+    return metrics, {name: said for name, said in beside.items() if said}
 
 
 def _train(
@@ -107,8 +106,8 @@ def _train(
         return state._replace(params=saved.chosen(judged_params(state.params, state.opt_state))), progress
 
 
-def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trained: Any) -> float:
-    """Accuracy in percent of a classifier whose layers are those of a trained language model."""
+def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trained: Any) -> np.ndarray:
+    """What the accuracy of a classifier counts whose layers are those of a trained language model."""
     how = config.finetune
     data = DataConfig(
         name=str(how.name),
@@ -133,7 +132,7 @@ def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trai
     state = state._replace(params=transfer(trained, state.params))
     checkpoints = kept.checkpoints.with_name(f"{kept}-finetune")
     state, _ = _train(setting, parallel, checkpoints, f"{kept.row}, seed {seed}, finetuned", state)
-    return evaluate(setting.task, setting.model, state.params, data).metrics["accuracy"]
+    return evaluate(setting.task, setting.model, state.params, data).counts["accuracy"]
 
 
 def transfer(trained: Any, fresh: Any) -> Any:

@@ -241,7 +241,7 @@ class Run:
         wanted = [(row, seed) for seed in range(self.seeds) for row in self.configs if seed < seeds[row]]
         return [(row, seed) for row, seed in wanted if (row, seed) not in done and row in (self.only or self.configs)]
 
-    def run(self, fill: Callable[..., tuple[dict[str, float], dict[str, str]]], finished: Callable[[], Any]):
+    def run(self, fill: Callable[..., tuple[dict[str, float], dict[str, Any]]], finished: Callable[[], Any]):
         """Fill every open cell and keep each as it comes.
 
         Args:
@@ -255,7 +255,7 @@ class Run:
         for row, seed in self.cells():
             origin, clock = provenance(), time.perf_counter()
             try:
-                metrics, samples = fill(self.configs[row], seed, self.parallel, results.Kept(self.workdir, row, seed))
+                metrics, beside = fill(self.configs[row], seed, self.parallel, results.Kept(self.workdir, row, seed))
             except Missing as error:
                 missing[row] = str(error)
                 continue
@@ -265,7 +265,7 @@ class Run:
                 "seed": seed,
                 "scale": self.scale,
                 "metrics": metrics,
-                **({"samples": samples} if samples else {}),
+                **beside,
                 "config": dataclasses.asdict(self.configs[row]),
                 "provenance": origin | {"seconds": time.perf_counter() - clock},
             }

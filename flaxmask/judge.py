@@ -18,87 +18,76 @@ from flaxmask.data.examples import Examples
 from flaxmask.data.layouts import Layout, make_layout
 from flaxmask.data.tasks import Task
 from flaxmask.decoding.config import DecodingConfig
-from flaxmask.evaluation.error_rates import sequence_error_rate, symbol_error_rate
-from flaxmask.evaluation.span_f1 import span_f1
-from flaxmask.evaluation.translation import bleu_counts, signatures, translation_scores
+from flaxmask.evaluation.error_rates import sequence_errors, symbol_errors
+from flaxmask.evaluation.scores import corpus_score
+from flaxmask.evaluation.spans import span_counts
+from flaxmask.evaluation.translation import signatures, translation_counts
 from flaxmask.models.audited import Audited, EncoderDecoder, Model
 from flaxmask.names import Refused
 from flaxmask.reporting import results
 from flaxmask.tokens import Array, Batch, Tokens
-from flaxmask.training.loss import cross_entropy
+from flaxmask.training.loss import token_losses
 
 AUDITED, SHORT = 6, 96
 """Examples of the batch that is audited, and the tokens that one may have where there are enough so short."""
-
-
-class Bleu(NamedTuple):
-    """What stands behind the scores of translations.
-
-    Attributes:
-      metric: the BLEU that is counted: of what stands between spaces, or of characters where there is no space.
-      counts: of each example, see `evaluation.translation.bleu_counts`.
-      signatures: of all scores, sacreBLEU's.
-    """
-
-    metric: str
-    counts: list[list[int]]
-    signatures: dict[str, str]
 
 
 class Judged(NamedTuple):
     """What a model made of the evaluation split.
 
     Attributes:
-      metrics: of all examples.
-      shares: float `[examples]`, of the labels of each example that come first; of tags, of those that name something.
-        NaN where there are none.
+      counts: by metric, what it counts in each example, see `evaluation.scores`.
       samples: texts that were asked for, and what was written.
-      bleu: of translations; None of other tasks.
+      signatures: of the scores of translations, sacreBLEU's.
     """
 
-    metrics: dict[str, float]
-    shares: np.ndarray
+    counts: dict[str, np.ndarray]
     samples: dict[str, str]
-    bleu: Bleu | None = None
+    signatures: dict[str, str]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Of all examples."""
+        return {name: corpus_score(name, counts) for name, counts in self.counts.items()}
 
 
 def evaluate(task: Task, model: Model, params: Any, data: DataConfig, decoding: DecodingConfig = GREEDY) -> Judged:
     """Loss in nats a label without smoothing, the labels that come first in percent, and what the task is judged by.
 
     That is PER and WER for g2p, BLEU of words and characters and chrF for text_to_text and prefix_lm, all of what is
-    decoded as `decoding` says, and the F1 of spans for tagging; in percent.
+    decoded as `decoding` says, and for tagging the F1 of spans, and the labels that name something; in percent.
     """
     name, _, _ = data.known
     examples = task.evaluation
-    total = 0.0
     found = []
     for placement in _evaluation_layout(data, examples).place(np.arange(len(examples)), examples.lengths):
         batch = build_batch(examples, placement, task.noise)
-        loss, predicted = _judge(model, params, batch)
-        total += float(loss)
+        losses, predicted = (np.asarray(x) for x in _judge(model, params, batch))
         counted = batch.weights > 0
-        found.append(np.stack([x[counted] for x in (batch.examples, batch.labels, np.asarray(predicted))]))
-    example, labels, predicted = np.concatenate(found, axis=1)
-    right = np.bincount(example, labels == predicted, len(examples))
-    counts = np.bincount(example, minlength=len(examples))
-    metrics = {"loss": total / counts.sum(), "accuracy": 100.0 * right.sum() / counts.sum()}
-    samples, bleu = {}, None
+        found.append([x[counted] for x in (batch.examples, batch.labels, predicted, losses)])
+    example, labels, predicted, losses = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    per_example = lambda values: np.bincount(example, values, len(examples))
+    right, ones = labels == predicted, np.ones(len(labels))
+    counts = {
+        "loss": np.stack([per_example(losses), per_example(ones)], axis=1),
+        "accuracy": np.stack([per_example(right), per_example(ones)], axis=1),
+    }
+    samples, signed = {}, {}
     if name == "tagging":
-        order = np.argsort(example, kind="stable")
-        parts = np.split(predicted[order], np.cumsum(counts)[:-1])
-        metrics["span_f1"] = _span_f1(task, parts)
-        # Of a text in which nearly all tags are O, these alone tell one model from another.
+        # Of a text in which nearly all tags are O, the others alone tell one model from another.
         named = labels != task.target_vocabulary.encode("O")[0]
-        right = np.bincount(example[named], (labels == predicted)[named], len(examples))
-        counts = np.bincount(example[named], minlength=len(examples))
+        counts["named_accuracy"] = np.stack([per_example(right & named), per_example(named)], axis=1)
+        order = np.argsort(example, kind="stable")
+        parts = np.split(predicted[order], np.cumsum(per_example(ones).astype(int))[:-1])
+        counts["span_f1"] = _span_counts(task, parts)
     elif name in ("g2p", "text_to_text", "prefix_lm"):
         written = _texts(task, model, params, sources_of(task), decoding)
-        metrics |= _scores(name, written, task.references)
-        bleu = None if name == "g2p" else _bleu(written, task.references)
+        counts |= _counts(name, written, task.references)
+        signed = {} if name == "g2p" else signatures(task.references)
         if data.sample is not None and name == "text_to_text":
             ids = np.array(task.source_vocabulary.encode(data.sample), np.int32)
             samples = {data.sample: _texts(task, model, params, [ids], decoding)[0]}
-    return Judged(metrics, np.where(counts > 0, right / np.maximum(counts, 1), np.nan), samples, bleu)
+    return Judged(counts, samples, signed)
 
 
 def _evaluation_layout(data: DataConfig, examples: Examples) -> Layout:
@@ -109,28 +98,19 @@ def _evaluation_layout(data: DataConfig, examples: Examples) -> Layout:
     return bucketed(examples.lengths)
 
 
-def _span_f1(task: Task, predicted: Sequence[np.ndarray]) -> float:
+def _span_counts(task: Task, predicted: Sequence[np.ndarray]) -> np.ndarray:
     """Of the words that a row had room for; the tags of others count as O."""
     references = [tags.split(" ") for [tags] in task.references]
     # One by one: an end mark, which an untrained model may predict, would end the text.
     hypotheses = [[task.target_vocabulary.decode([label]) for label in ids.tolist()] for ids in predicted]
     cut = [tags + ["O"] * (len(wanted) - len(tags)) for tags, wanted in zip(hypotheses, references, strict=True)]
-    return span_f1(cut, references)
+    return span_counts(cut, references)
 
 
-def _scores(name: TaskName, hypotheses: list[str], references: list[list[str]]) -> dict[str, float]:
+def _counts(name: TaskName, hypotheses: list[str], references: list[list[str]]) -> dict[str, np.ndarray]:
     if name != "g2p":
-        return translation_scores(hypotheses, references)
-    return {
-        "per": symbol_error_rate(hypotheses, references),
-        "wer": sequence_error_rate(hypotheses, references),
-    }
-
-
-def _bleu(hypotheses: list[str], references: list[list[str]]) -> Bleu:
-    spaced = any(" " in text for texts in references for text in texts)
-    metric = "tokenised_bleu" if spaced else "character_bleu"
-    return Bleu(metric, bleu_counts(metric, hypotheses, references), signatures(references))
+        return translation_counts(hypotheses, references)
+    return {"per": symbol_errors(hypotheses, references), "wer": sequence_errors(hypotheses, references)}
 
 
 def _texts(task: Task, model: Any, params: Any, sources: Sequence[np.ndarray], decoding: DecodingConfig) -> list[str]:
@@ -219,6 +199,6 @@ def _inputs(examples: Examples, i: int) -> dict[str, np.ndarray]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _judge(model: Model, params: Any, batch: Batch) -> tuple[Array, Array]:
-    """The sum of the loss, and the ids whose logits are the largest."""
+    """The loss of each label, and the ids whose logits are the largest."""
     logits: Any = model.apply(params, batch)
-    return cross_entropy(logits, batch.labels, batch.weights)[0], jnp.argmax(logits, axis=-1)
+    return token_losses(logits, batch.labels, batch.weights), jnp.argmax(logits, axis=-1)

@@ -5,8 +5,9 @@ import html
 import json
 from pathlib import Path
 
-from flaxmask.reporting import figures, results
-from flaxmask.reporting.table import Table, make_csv, make_tables
+from flaxmask.reporting import counts, figures, results
+from flaxmask.reporting.table import Table
+from flaxmask.reporting.tables import make_csv, make_tables
 
 FIGURES = (
     *("real_tokens_per_second", "per", "accuracy", "finetuned_accuracy", "span_f1", "bleu", "chrf"),
@@ -33,12 +34,6 @@ pre {{ overflow: auto; background: #f6f6f6; padding: 1rem }}
 """
 
 
-_TABLE = """<h2>{title}</h2>
-<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>
-<ul>{notes}</ul>
-"""
-
-
 def write(directory: Path) -> list[Table]:
     """Write `table.md`, `table.tex`, `table.csv`, `figures/*.png` and `report.html`; return the tables.
 
@@ -48,12 +43,8 @@ def write(directory: Path) -> list[Table]:
     settings = results.read_settings(directory)
     lines = results.read(directory)
     kept = [results.Kept(directory, line["row"], line["seed"]) for line in lines]
-    read = lambda name: {
-        (k.row, k.seed): json.loads(path.read_text()) for k in kept if (path := getattr(k, name)).exists()
-    }
-    number = lambda share: float("nan") if share is None else share
-    shares = {cell: [number(share) for share in of] for cell, of in read("examples").items()}
-    tables = make_tables(settings, lines, shares, read("bleu"))
+    counted = {(k.row, k.seed): counts.read(k.counts) for k in kept}
+    tables = make_tables(settings, lines, {cell: of for cell, of in counted.items() if of})
     results.write_whole(directory / "table.md", "\n".join(table.markdown() for table in tables))
     results.write_whole(directory / "table.tex", "\n".join(table.latex() for table in tables))
     results.write_whole(directory / "table.csv", make_csv(settings, lines))
@@ -65,7 +56,8 @@ def write(directory: Path) -> list[Table]:
             which = f"table_{number}_" if len(tables) > 1 else ""
             pictures.append(directory / "figures" / f"{which}{'_and_'.join(shown)}.png")
             figures.save(figures.bars(part["rows"], own, shown), pictures[-1])
-    if curves := read("curve"):
+    curves = {(k.row, k.seed): json.loads(k.curve.read_text()) for k in kept if k.curve.exists()}
+    if curves:
         pictures.append(directory / "figures" / "learning_curves.png")
         figures.save(figures.curves(curves), pictures[-1])
     results.write_whole(directory / "report.html", _page(tables, settings, lines, pictures))
@@ -74,18 +66,9 @@ def write(directory: Path) -> list[Table]:
 
 def _page(tables: list[Table], settings: dict, lines: list[dict], pictures: list[Path]) -> str:
     """One file that opens from disk, with the figures inside."""
-    row = lambda tag, cells: "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
     code = lambda value: html.escape(json.dumps(value, indent=1))
     image = lambda path: base64.b64encode(path.read_bytes()).decode()
-    shown = [
-        _TABLE.format(
-            title=html.escape(table.title),
-            head=row("th", table.head),
-            body="".join(f"<tr>{row('td', cells)}</tr>" for cells in table.rows),
-            notes=row("li", table.notes),
-        )
-        for table in tables
-    ]
+    shown = [f"<h2>{html.escape(table.title)}</h2>\n{table.html()}" for table in tables]
     return _PAGE.format(
         title=html.escape(settings["title"]),
         tables="".join(shown),

@@ -44,14 +44,9 @@ class Kept(NamedTuple):
         return self.directory / "curves" / f"{self}.json"
 
     @property
-    def examples(self) -> Path:
-        """How well each example of the evaluation was answered, a list of shares."""
-        return self.directory / "examples" / f"{self}.json"
-
-    @property
-    def bleu(self) -> Path:
-        """Of translations, see `judge.Bleu`."""
-        return self.directory / "bleu" / f"{self}.json"
+    def counts(self) -> Path:
+        """What each score counts in each example of the evaluation, see `evaluation.scores`."""
+        return self.directory / "counts" / f"{self}.npz"
 
 
 def read(directory: Path) -> list[dict[str, Any]]:
@@ -107,12 +102,12 @@ def append(directory: Path, line: dict[str, Any]):
     write_whole(directory / FILE, text)
 
 
-def write_whole(path: Path, text: str):
+def write_whole(path: Path, content: str | bytes):
     """Write a file that is there whole or not at all, whenever the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".tmp")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with beside.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)

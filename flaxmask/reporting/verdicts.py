@@ -1,4 +1,4 @@
-"""What our figures say of published ones, in one word, and whether two rows are equivalent."""
+"""What our figures say of published ones, in one word."""
 
 import math
 import statistics
@@ -66,31 +66,3 @@ def _in_order(row: str, name: str, lines: Lines, printed: Printed) -> bool | Non
 def digits(figure: str) -> int:
     """After the point."""
     return len(figure.partition(".")[2])
-
-
-def equivalence(ours: Sequence[float], reference: Sequence[float], margin: float) -> float:
-    """The p-value of two one-sided tests (Schuirmann 1987) that a mean difference lies within ± `margin`.
-
-    Small values show equivalence. Differences are paired, and the normal distribution stands for Student's, as it may
-    from about a hundred examples on.
-
-    >>> equivalence([0.5] * 200, [0.5] * 200, 0.02)
-    0.0
-
-    Args:
-      ours: a score an example.
-      reference: of the same examples.
-      margin: in the scores' unit.
-
-    Raises:
-      ValueError: other examples, or fewer than 2.
-    """
-    differences = [a - b for a, b in zip(ours, reference, strict=True)]
-    if len(differences) < 2:
-        raise ValueError(f"ours: expected at least 2 examples, got {len(differences)}")
-    mean = statistics.fmean(differences)
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    nearest = margin - abs(mean)
-    if error == 0.0:
-        return 0.0 if nearest > 0 else 1.0
-    return 1.0 - statistics.NormalDist().cdf(nearest / error)

@@ -30,6 +30,7 @@ class Progress:
       devices: how many took part; the plan depends on it.
       plan: a hash of all that decides which examples come when.
       peak_memory_bytes: of the largest compiled update.
+      flops: of all updates, see `CompiledStep`.
       loss: of the last update, nats a target token.
       diverged_at: the update whose loss was no number, and the last one; None where there was none.
       since: updates since the last point of the curve.
@@ -47,6 +48,7 @@ class Progress:
     devices: int = 1
     plan: str = ""
     peak_memory_bytes: int = 0
+    flops: float = 0.0
     loss: float = float("nan")
     diverged_at: int | None = None
     since: int = 0
@@ -150,6 +152,7 @@ def _add_point(progress: Progress, judged: dict[str, float]):
     """A point of the curve; its training loss is the mean since the last one."""
     point = {
         "updates": progress.steps,
+        "real_tokens": progress.real_tokens,
         "training_loss": progress.since_loss / progress.since,
         "seconds": progress.seconds,
     }
@@ -170,7 +173,7 @@ class _Clock:
 
     def __init__(self, step: CompiledStep, progress: Progress):
         self._step, self._progress = step, progress
-        self._before = (progress.compile_count, progress.compile_seconds, progress.compile_cached)
+        self._before = (progress.compile_count, progress.compile_seconds, progress.compile_cached, progress.flops)
         self._compiled = step.compile_seconds
         self._last = time.perf_counter()
 
@@ -181,6 +184,7 @@ class _Clock:
         self._progress.compile_count = self._before[0] + self._step.compile_count
         self._progress.compile_seconds = self._before[1] + self._step.compile_seconds
         self._progress.compile_cached = self._before[2] + self._step.compile_cached
+        self._progress.flops = self._before[3] + self._step.flops
         memory = max(self._progress.peak_memory_bytes, self._step.peak_memory_bytes)
         self._progress.peak_memory_bytes = memory
 

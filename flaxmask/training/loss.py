@@ -13,7 +13,17 @@ def cross_entropy(
     weights: Float[Array, "B T"],
     label_smoothing: float = 0.0,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Total weighted cross-entropy in nats, and the total weight.
+    """Total weighted cross-entropy in nats, and the total weight; see `token_losses`."""
+    return jnp.sum(token_losses(logits, labels, weights, label_smoothing)), jnp.sum(weights)
+
+
+def token_losses(
+    logits: Float[Array, "B T V"],
+    labels: Int[Array, "B T"],
+    weights: Float[Array, "B T"],
+    label_smoothing: float = 0.0,
+) -> Float[Array, "B T"]:
+    """Weighted cross-entropy of each label in nats.
 
     With smoothing ε the target is 1 - ε on the label and ε spread evenly over the ids that can be predicted: all
     but the pad, whose logit is -inf.
@@ -28,4 +38,4 @@ def cross_entropy(
         predicted = (jnp.arange(logits.shape[-1]) != PADDING)[None, None]
         mean = jnp.sum(jnp.where(predicted, logits, 0.0), axis=-1) / jnp.sum(predicted)
         loss = loss - label_smoothing * (mean - jnp.where(real, chosen, 0.0))
-    return jnp.sum(loss * weights), jnp.sum(weights)
+    return loss * weights

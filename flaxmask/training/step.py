@@ -95,6 +95,7 @@ class CompiledStep:
       compile_seconds: spent on tracing and compiling them.
       compile_cached: how many of them came from jax's persistent cache, and so cost little.
       peak_memory_bytes: of the largest program: arguments, outputs and temporaries, a device.
+      flops: floating-point operations of all updates done, as the compiler counts them; over all devices.
     """
 
     def __init__(self, step: Callable, parallel: str = "jit", devices: list | None = None):
@@ -116,6 +117,7 @@ class CompiledStep:
             )
         self._compiled: dict[Any, Any] = {}
         self.compile_count, self.compile_seconds, self.compile_cached, self.peak_memory_bytes = 0, 0.0, 0, 0
+        self.flops = 0.0
 
     def place(self, state: TrainState) -> TrainState:
         """The state on every device."""
@@ -134,8 +136,11 @@ class CompiledStep:
         leaves, treedef = jax.tree.flatten(batch)
         key = (treedef, tuple(leaf.shape for leaf in leaves))
         if key not in self._compiled:
-            self._compiled[key] = self._compile(state, batch)
-        state, metrics = self._compiled[key](state, batch)
+            compiled = self._compile(state, batch)
+            self._compiled[key] = compiled, _flops(compiled) * len(self.devices)
+        compiled, flops = self._compiled[key]
+        state, metrics = compiled(state, batch)
+        self.flops += flops
         return state, jax.tree.map(lambda x: x[0], metrics) if self._parallel == "pmap" else metrics
 
     def _place_batch(self, batch: Batch) -> Batch:
@@ -181,3 +186,9 @@ def _memory(compiled) -> int:
         + analysis.temp_size_in_bytes
         - analysis.alias_size_in_bytes
     )
+
+
+def _flops(compiled) -> float:
+    """Of one run of a program on one device; 0 where the compiler does not say."""
+    analysis = compiled.cost_analysis()
+    return max(0.0, float((analysis or {}).get("flops", 0.0)))

@@ -2,11 +2,15 @@ import csv
 import io
 import json
 
+import numpy as np
 import pytest
 
-from flaxmask.reporting import report, results
+from flaxmask.evaluation.scores import corpus_score
+from flaxmask.names import Refused
+from flaxmask.reporting import counts, report, results
 from flaxmask.reporting.metrics import MEASURED, METRICS
-from flaxmask.reporting.table import Table, make_tables, show
+from flaxmask.reporting.table import Table, show
+from flaxmask.reporting.tables import make_tables
 
 SETTINGS = {
     "experiment": "padding",
@@ -110,26 +114,111 @@ def test_what_is_not_finite_has_no_mean():
     assert show("batch_drift", [float("inf")] * 2) == "2 of 2 not finite"
 
 
+def counted(*shares: float, examples: int = 400) -> dict[str, np.ndarray]:
+    """What PER counts in examples of 10 symbols, of which these shares are wrong in turn."""
+    rng = np.random.default_rng(int(1000 * shares[0]))
+    wrong = rng.binomial(10, np.resize(shares, examples))
+    return {"per": np.stack([wrong, np.full(examples, 10)], axis=1)}
+
+
+def table_of(of_cells, part=None, **metrics):
+    """A table whose PER is what is counted."""
+    part = part or {"title": "t", "rows": list(dict.fromkeys(row for row, _ in of_cells)), "columns": ["per", "leaks"]}
+    lines = [
+        line(row, seed, 1.0, corpus_score("per", of["per"])) | {"config": {"training": {"epochs": 3}}}
+        for (row, seed), of in of_cells.items()
+    ]
+    for entry in lines:
+        entry["metrics"] |= {"updates": 70, "flops": 2.5e12} | metrics.get(entry["row"].replace(" ", "_"), {})
+    [table] = make_tables(SETTINGS | {"parts": [part]}, lines, of_cells)
+    return table
+
+
+def test_the_best_stands_out_where_it_is_better_than_all():
+    cells = {("a", 0): counted(0.2), ("b", 0): counted(0.4), ("c", 0): counted(0.402)}
+    table = table_of(cells)
+    assert table.bold == {(0, 1)}
+    assert f"| a | **{table.rows[0][1]}** |" in table.markdown()
+    assert f"a & \\textbf{{{table.rows[0][1]}}}" in table.latex()
+    assert f"<b>{table.rows[0][1]}</b>" in table.html()
+    assert table_of({cell: of for cell, of in cells.items() if cell[0] != "a"}).bold == set(), "they are level"
+    [said] = [note for note in table.notes if note.startswith("bold: ")]
+    assert "for 2 tests" in said
+    assert "one seed: of training anew they say nothing" in said
+    [smallest] = [note for note in table.notes if note.startswith("smallest differences")]
+    assert 1.5 < float(smallest.split("PER ")[1].split()[0]) < 5.0
+    assert "budget of every row: 70 updates, 3 epochs, 2.50 T floating-point operations" in table.notes
+
+
+def test_a_difference_that_is_rounded_away_does_not_stand_out():
+    """Layouts differ by rounding, and that always in one direction."""
+    labels = np.full(400, 10.0)
+    cells = {(row, 0): {"loss": np.stack([labels * loss, labels], axis=1)} for row, loss in (("a", 1), ("b", 1 + 1e-6))}
+    lines = [line(row, 0, 1.0, 1.0) | {"metrics": {"loss": 1.0 + 1e-6 * (row == "b")}} for row, _ in cells]
+    part = {"title": "t", "rows": ["a", "b"], "columns": ["loss"]}
+    [table] = make_tables(SETTINGS | {"parts": [part]}, lines, cells)
+    assert not table.bold
+    assert table.rows[0][1] == table.rows[1][1]
+
+
+def test_what_leaks_does_not_compete():
+    cells = {("a", 0): counted(0.1), ("b", 0): counted(0.2), ("c", 0): counted(0.4)}
+    table = table_of(cells, a={"leaks": 3})
+    assert table.bold == {(1, 1)}
+    assert "not compared, since they leak or give no number: a" in table.notes
+
+
+def test_a_difference_must_show_itself_over_the_seeds_too():
+    better = {("a", seed): counted(0.2 + 0.005 * seed) for seed in range(3)}
+    other = {("b", seed): counted(0.4 - 0.01 * seed) for seed in range(3)}
+    assert table_of(better | other).bold == {(0, 1)}
+    wild = {("b", seed): counted(share) for seed, share in enumerate((0.25, 0.9, 0.5))}
+    assert table_of(better | wild).bold == set()
+    assert any("paired t-test over the seeds" in note for note in table_of(better | other).notes)
+
+
+def test_nothing_is_tested_without_what_examples_count():
+    [table] = make_tables(SETTINGS, LINES[1:])
+    assert not table.bold
+    assert "nothing is tested: what the scores count in each example was not kept" in table.notes
+
+
+def test_counts_come_back_as_they_went(tmp_path):
+    wanted = counted(0.3) | {"loss": np.array([[0.25, 3.0], [1.5, 2.0]])}
+    counts.write(tmp_path / "a.npz", wanted)
+    first = (tmp_path / "a.npz").read_bytes()
+    counts.write(tmp_path / "a.npz", wanted)
+    assert (tmp_path / "a.npz").read_bytes() == first
+    found = counts.read(tmp_path / "a.npz")
+    assert list(found) == list(wanted)
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(found[name], array)
+    assert counts.read(tmp_path / "b.npz") == {}
+    (tmp_path / "a.npz").write_bytes(first[:100])
+    with pytest.raises(Refused, match=r"a\.npz: not readable"):
+        counts.read(tmp_path / "a.npz")
+
+
 def test_translations_stand_beside_the_first_row_s():
     """All seeds that both rows have; the p-value of a difference in every example is small."""
     part = {"title": "BLEU", "rows": ["static", "packed", "later"], "columns": ["tokenised_bleu"]}
+    signed = {"signatures": {"tokenised_bleu": "nrefs:1|tok:none", "chrf": "unseen"}}
     lines = [
-        {**line(row, seed, 1.0, 1.0), "metrics": {"tokenised_bleu": value}}
+        {**line(row, seed, 1.0, 1.0), "metrics": {"tokenised_bleu": value}} | signed
         for row, seed, value in (("static", 0, 50.0), ("static", 1, 50.0), ("packed", 1, 40.0))
     ]
     good, bad = [[9, 8, 7, 6, 10, 9, 8, 7, 10, 10]] * 50, [[7, 5, 3, 2, 10, 9, 8, 7, 10, 10]] * 50
-    signed = {"metric": "tokenised_bleu", "signatures": {"tokenised_bleu": "nrefs:1|tok:none", "chrf": "unseen"}}
-    bleus = {
-        cell: signed | {"counts": counts}
-        for cell, counts in ((("static", 0), good), (("static", 1), good), (("packed", 1), bad))
+    counts = {
+        cell: {"tokenised_bleu": np.array(of)}
+        for cell, of in ((("static", 0), good), (("static", 1), good), (("packed", 1), bad))
     }
-    [table] = make_tables(SETTINGS | {"parts": [part]}, lines, {}, bleus)
-    assert table.head[-1] == "BLEU beside static"
+    [table] = make_tables(SETTINGS | {"parts": [part]}, lines, counts)
+    assert table.head[-1] == "tokenised BLEU beside static"
     first, second, third = (row[-1] for row in table.rows)
     assert (first, third) == ("–", "–")
     assert second.startswith("-")
-    assert second.endswith("(p 0.001)")
+    assert second.endswith("(p 0.000)")
     assert "tokenised BLEU: sacreBLEU nrefs:1|tok:none" in table.notes
     assert not any("unseen" in note for note in table.notes)
-    [alone] = make_tables(SETTINGS | {"parts": [part]}, lines, {}, {("static", 0): bleus["static", 0]})
+    [alone] = make_tables(SETTINGS | {"parts": [part]}, lines[:1], counts)
     assert "BLEU beside static" not in alone.head, "there is nothing to stand beside"

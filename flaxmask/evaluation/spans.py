@@ -1,6 +1,9 @@
-"""F1 of labelled spans (Tjong Kim Sang & De Meulder 2003), from tags of words in the scheme BIO."""
+"""Labelled spans (Tjong Kim Sang & De Meulder 2003), from tags of words in the scheme BIO."""
 
 from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
 
 
 def spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
@@ -22,14 +25,12 @@ def spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
     return found
 
 
-def span_f1(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> float:
-    """2 · right / (found + wanted) in percent, over all sentences; a span is right where name and both ends are.
+def span_counts(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> Int[np.ndarray, "N 3"]:
+    """Spans that are right, found and wanted in each sentence; right is one whose name and both ends are.
 
-    >>> round(span_f1([["B-person", "I-person", "O"]], [["B-person", "O", "B-group"]]), 1)
-    0.0
+    >>> span_counts([["B-person", "I-person", "O"]], [["B-person", "I-person", "B-group"]]).tolist()
+    [[1, 1, 2]]
     """
-    right = found = wanted = 0
-    for hypothesis, reference in zip(hypotheses, references, strict=True):
-        ours, theirs = spans(hypothesis), spans(reference)
-        right, found, wanted = right + len(ours & theirs), found + len(ours), wanted + len(theirs)
-    return 200.0 * right / (found + wanted) if found + wanted else 0.0
+    pairs = [(spans(ours), spans(theirs)) for ours, theirs in zip(hypotheses, references, strict=True)]
+    counts = [(len(ours & theirs), len(ours), len(theirs)) for ours, theirs in pairs]
+    return np.array(counts, np.int64).reshape(-1, 3)
