@@ -13,11 +13,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flaxmask.attended import attended
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig
 from flaxmask.data.loader import batches
 from flaxmask.experiment import Config
-from flaxmask.judge import audit_model, evaluate
+from flaxmask.judge import audit_model, evaluate, few
 from flaxmask.names import Refused
 from flaxmask.plans import pack_lengths
 from flaxmask.reporting import counts, results
@@ -46,8 +47,11 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
     if progress.curve:
         results.write_whole(kept.curve, json.dumps(progress.curve, indent=1) + "\n")
     laid_out = setting.plan.report()
+    results.write_whole(kept.lengths, json.dumps(setting.plan.by_length()) + "\n")
     task, model = setting.task, setting.model
     judged = evaluate(task, model, state.params, config.data, config.decoding)
+    if (shown := attended(task, model, state.params, few(task, config.data))) is not None:
+        results.write_whole(kept.attention, json.dumps(shown, separators=(",", ":"), ensure_ascii=False) + "\n")
     metrics = {
         "real_tokens_per_second": progress.tokens_per_second,
         "real_token_fraction": progress.real_tokens / progress.slots,

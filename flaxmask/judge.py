@@ -133,6 +133,17 @@ def check_labels(task: Task):
         raise Refused(f"none of the {len(counted)} labels of the evaluation split counts: give more of it to judge by")
 
 
+def few(task: Task, data: DataConfig) -> Batch:
+    """Some short examples of the evaluation in the row's own layout; what a mask forgets shows itself in few."""
+    examples = task.evaluation
+    by_length = np.argsort(np.maximum(examples.lengths.sum(axis=1), SHORT), kind="stable")
+    chosen = np.sort(by_length[:AUDITED])
+    own = {"batch_examples": len(chosen), "batch_tokens": None, "shapes": 1, "pack_pool": None, "pack_length": None}
+    data = dataclasses.replace(data, **own, packer="lpfhp" if data.packer == "nnlshp" else data.packer)
+    [placement, *_] = make_layout(data, examples.lengths[chosen]).place(chosen, examples.lengths)
+    return build_batch(examples, placement)
+
+
 def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: Path) -> dict[str, float]:
     """Every edge of the model in the row's own layout, its scores as trained and flat, and how far answers drift.
 
@@ -144,13 +155,7 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
       kept: findings are written beside this name.
     """
     examples = task.evaluation
-    # Few examples in the layout of the row; what a mask forgets shows itself in a small batch.
-    by_length = np.argsort(np.maximum(examples.lengths.sum(axis=1), SHORT), kind="stable")
-    chosen = np.sort(by_length[:AUDITED])
-    own = {"batch_examples": len(chosen), "batch_tokens": None, "shapes": 1, "pack_pool": None, "pack_length": None}
-    data = dataclasses.replace(data, **own, packer="lpfhp" if data.packer == "nnlshp" else data.packer)
-    [placement, *_] = make_layout(data, examples.lengths[chosen]).place(chosen, examples.lengths)
-    trained = Audited(model, params, build_batch(examples, placement), task.answers)
+    trained = Audited(model, params, few(task, data), task.answers)
     report = trained.check()
     flat = trained.flat().check() if model.scores else report
     # Two of the commonest lengths, so that few shapes are compiled.

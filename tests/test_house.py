@@ -21,6 +21,7 @@ ROOMS = (
     "translate",
     "setting",
     "judge",
+    "attended",
     "answers",
     "plans",
     "experiment",

@@ -126,9 +126,21 @@ def attention(
     dropout_rng: Array | None = None,
 ) -> Float[Array, "B Q N H"]:
     """Attention with the mask applied in a form of `FORMS`, all in the inputs' dtype, as its users compute it."""
+    seen = weights(form, query, key, mask, query_tokens, key_tokens, bias)
+    return jnp.einsum("BNQK,BKNH->BQNH", dropout(seen, dropout_rate, dropout_rng).astype(value.dtype), value)
+
+
+def weights(
+    form: str,
+    query: Float[Array, "B Q N H"],
+    key: Float[Array, "B K N H"],
+    mask: Mask,
+    query_tokens: Tokens,
+    key_tokens: Tokens,
+    bias: Float[Array, "#B #N #Q #K"] | None = None,
+) -> Float[Array, "B N Q K"]:
+    """What a form makes of the scores and a mask."""
     scores = jnp.einsum("BQNH,BKNH->BNQK", query * query.shape[-1] ** -0.5, key)
     if bias is not None:
         scores = scores + bias.astype(scores.dtype)
-    visible = evaluate(mask, query_tokens, key_tokens, scores)
-    weights = dropout(FORMS[form](scores, visible), dropout_rate, dropout_rng).astype(value.dtype)
-    return jnp.einsum("BNQK,BKNH->BQNH", weights, value)
+    return FORMS[form](scores, evaluate(mask, query_tokens, key_tokens, scores))

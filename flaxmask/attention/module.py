@@ -7,9 +7,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from flaxmask.attention import forms
+from flaxmask.attention import forms, reference
 from flaxmask.attention.dispatch import dot_product_attention
 from flaxmask.masks import Mask
+from flaxmask.masks.meaning import ceiling
 from flaxmask.tokens import Array, Tokens
 
 KeyValue = tuple[Array, Array]
@@ -109,16 +110,29 @@ class MultiHeadAttention(nn.Module):
         deterministic: bool = True,
         bias: Float[Array, "#B #N #Q #K"] | None = None,
     ) -> Float[Array, "B Q F"]:
-        """Attention of projected queries over projected keys and values, and the output's projection."""
+        """Attention of projected queries over projected keys and values, and the output's projection.
+
+        Where the collection "attention" is mutable, `weights` and `visible` are sown into it, `[B, N, Q, K]` each.
+        """
         rate = 0.0 if deterministic else self.dropout_rate
         attention = functools.partial(dot_product_attention, implementation=self.implementation)
         if self.form is not None:
             attention = functools.partial(forms.attention, self.form)
+        if self.is_mutable_collection("attention") and not self.is_initializing():
+            self._sow(query, key_value[0], mask, query_tokens, key_tokens, bias)
         rng = self.make_rng("dropout") if rate else None
         out = attention(
             query, *key_value, mask, query_tokens, key_tokens, bias=bias, dropout_rate=rate, dropout_rng=rng
         )
         return self.out(out)
+
+    def _sow(self, query: Array, key: Array, mask: Mask, query_tokens: Tokens, key_tokens: Tokens, bias: Array | None):
+        how = query, key, mask, query_tokens, key_tokens, bias
+        seen = reference.weights(*how) if self.form is None else forms.weights(self.form, *how)
+        # Of a mask by content, all that it could show.
+        visible = ceiling(mask)(query_tokens, key_tokens)
+        self.sow("attention", "weights", seen)
+        self.sow("attention", "visible", jnp.broadcast_to(visible, seen.shape))
 
     def __call__(
         self,

@@ -39,10 +39,23 @@ def reference(
 
     A query that sees nothing gives zeros. `N` query heads share `M` key heads in groups (Ainslie et al. 2023).
     """
-    heads = query.shape[2]
-    query, key, value = (x.astype(jnp.float32) for x in (query, key, value))
-    key, value = (jnp.repeat(x, heads // x.shape[2], axis=2) for x in (key, value))
+    shared = query.shape[2] // value.shape[2]
+    seen = weights(query, key, mask, query_tokens, key_tokens, bias)
+    seen = dropout(seen, dropout_rate, dropout_rng)
+    return jnp.einsum("BNQK,BKNH->BQNH", seen, jnp.repeat(value.astype(jnp.float32), shared, axis=2))
 
+
+def weights(
+    query: Float[Array, "B Q N H"],
+    key: Float[Array, "B K M H"],
+    mask: Mask,
+    query_tokens: Tokens,
+    key_tokens: Tokens,
+    bias: Any = None,
+) -> Float[Array, "B N Q K"]:
+    """`softmax(Q Kᵀ / √H + bias)` over the visible keys, in float32; zeros for a query that sees nothing."""
+    query, key = (x.astype(jnp.float32) for x in (query, key))
+    key = jnp.repeat(key, query.shape[2] // key.shape[2], axis=2)
     scores = jnp.einsum("BQNH,BKNH->BNQK", query, key) / jnp.sqrt(query.shape[-1])
     if bias is not None:
         scores = scores + whole_bias(bias, query_tokens, key_tokens)
@@ -50,6 +63,4 @@ def reference(
     scores = jnp.where(visible, scores, -jnp.inf)
     # A row of nothing but -inf has no softmax: give it finite scores here, and no weight below.
     sees = (scores > -jnp.inf).any(axis=-1, keepdims=True)
-    weights = jnp.where(sees, jax.nn.softmax(jnp.where(sees, scores, 0.0), axis=-1), 0.0)
-    weights = dropout(weights, dropout_rate, dropout_rng)
-    return jnp.einsum("BNQK,BKNH->BQNH", weights, value)
+    return jnp.where(sees, jax.nn.softmax(jnp.where(sees, scores, 0.0), axis=-1), 0.0)

@@ -77,6 +77,30 @@ class Plan:
             shapes=dict(collections.Counter(shapes)),
         )
 
+    def by_length(self, epoch: int = 0) -> dict[str, list[int] | list[float]]:
+        """Of one epoch and for each length of an example's longer side that there is: examples, their tokens on both
+        sides, and the slots that they cost. What a row leaves empty its examples share; empty rows are of length 0.
+        """
+        longer, total = self.lengths.max(axis=1), self.lengths.sum(axis=1)
+        slots = np.zeros(longer.max() + 1)
+        for pieces, shape, _ in self.epoch(epoch):
+            row = shape.source + shape.target
+            slots[0] += (shape.rows - pieces.count) * row
+            spans = pieces.spans
+            tokens = total[pieces.examples] if spans is None else spans[:, 1] - spans[:, 0]
+            left = row - np.bincount(pieces.rows, tokens, pieces.count)
+            shared = tokens + (left / np.bincount(pieces.rows, minlength=pieces.count))[pieces.rows]
+            slots += np.bincount(longer[pieces.examples], shared, len(slots))
+        examples = np.bincount(longer, minlength=len(slots))
+        known = np.flatnonzero((examples > 0) | (slots > 0))
+        tokens = np.bincount(longer, total, len(slots)).astype(int)
+        return {
+            "length": known.tolist(),
+            "examples": examples[known].tolist(),
+            "tokens": tokens[known].tolist(),
+            "slots": slots[known].round(2).tolist(),
+        }
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """A hash of all that decides which example comes when: two plans with the same one are the same plan."""

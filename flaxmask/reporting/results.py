@@ -44,6 +44,16 @@ class Kept(NamedTuple):
         return self.directory / "curves" / f"{self}.json"
 
     @property
+    def lengths(self) -> Path:
+        """What examples of each length cost, see `data.loader.Plan.by_length`."""
+        return self.directory / "lengths" / f"{self}.json"
+
+    @property
+    def attention(self) -> Path:
+        """What a trained model attends to in a few examples, see `attended.attended`."""
+        return self.directory / "attention" / f"{self}.json"
+
+    @property
     def counts(self) -> Path:
         """What each score counts in each example of the evaluation, see `evaluation.scores`."""
         return self.directory / "counts" / f"{self}.npz"

@@ -281,6 +281,19 @@ def test_a_report_counts_what_the_batches_hold(name):
     assert len(report.shapes) == len({(batch.source.shape, batch.target.shape) for batch in built})
 
 
+@pytest.mark.parametrize("name", [*LAYOUTS])
+def test_every_slot_is_paid_for_by_a_length(name):
+    data = toy.examples(90)
+    plan = plan_of(name, data)
+    found = {key: np.array(values) for key, values in plan.by_length(1).items()}
+    shapes = [placement.shape for placement in plan.epoch(1)]
+    assert found["slots"].sum() == pytest.approx(sum(s.rows * (s.source + s.target) for s in shapes), abs=0.5)
+    assert found["tokens"].sum() == data.lengths.sum()
+    assert found["examples"].sum() == len(data)
+    assert (found["slots"] >= found["tokens"]).all()
+    assert (found["length"][found["examples"] > 0] > 0).all(), "length 0 is of empty rows"
+
+
 def test_a_budget_of_tokens_holds():
     data = toy.examples(200)
     for placement in plan_of("dynamic, tokens", data).epoch(0):
