@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
         if options.list:
             return show_list()
         if options.report:
-            return show_reports(options.report)
+            return show_reports(options.report, options.workdir)
         if options.translate:
             return translate(options, overrides)
         if options.export:
@@ -62,7 +62,13 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--parallel", default="jit", help="jit (the default) or pmap, over all local devices")
     parser.add_argument("--dry-run", action="store_true", help="parameters, memory, updates and time, without a run")
     parser.add_argument("--audit", action="store_true", help="print what the audit found of every row")
-    parser.add_argument("--report", type=Path, nargs="+", metavar="DIR", help="write and show the tables of these runs")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="write and show the tables of these runs, of several in one report",
+    )
     parser.add_argument("--translate", type=Path, metavar="CHECKPOINT", help="answer each line of stdin on stdout")
     parser.add_argument(
         "--export",
@@ -109,16 +115,20 @@ def show_list() -> int:
     return 0
 
 
-def show_reports(directories: list[Path]) -> int:
-    """Write every report anew and print its table."""
+def show_reports(directories: list[Path], joined: Path | None = None) -> int:
+    """Write every report anew and print its tables; of several runs also one report of all."""
     from rich.console import Console
 
     from flaxmask.reporting import report
 
+    tables, said = [table for directory in directories for table in report.write(directory)], ""
+    if len(directories) > 1:
+        out = joined or Path("results") / "report"
+        tables, said = report.write_joined(directories, out), f"report: {out / 'report.html'}\n"
     console = Console()
-    for directory in directories:
-        for table in report.write(directory):
-            console.print(table.rich(console.width))
+    for table in tables:
+        console.print(table.rich(console.width))
+    print(said, end="")
     return 0
 
 

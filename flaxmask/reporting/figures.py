@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from flaxmask.reporting.metrics import METRICS
 
@@ -56,30 +60,132 @@ def bars(rows: Sequence[str], results: Sequence[dict[str, Any]], names: Sequence
     return figure
 
 
-CURVES = ("training_loss", "loss", "wer", "bleu", "accuracy")
-"""Metrics that are drawn over the updates, where a learning curve has them."""
+CURVES = ("training_loss", "loss", "per", "wer", "accuracy", "span_f1", "tokenised_bleu", "bleu", "chrf")
+"""Metrics that are drawn as curves, where they are known; at most `PANELS` of them."""
+PANELS = 3
+AXES = ("updates", "real_tokens", "seconds")
+"""What learning is drawn against."""
+
+Points = Mapping[tuple[str, int], Sequence[Mapping[str, float]]]
+"""Of rows and seeds, the points of a learning curve."""
 
 
-def curves(points: Mapping[tuple[str, int], Sequence[Mapping[str, float]]]) -> Figure:
-    """One panel a metric, one line a row and seed, over the updates."""
-    names = [name for name in CURVES if all(name in point for of in points.values() for point in of)]
+def curves(points: Points) -> Figure:
+    """Metrics against updates, real tokens and seconds; a line a row, a band of one deviation over its seeds."""
+    known = set.intersection(*(set(point) for of in points.values() for point in of))
+    names = [name for name in CURVES if name in known][:PANELS]
+    axes_names = [name for name in AXES if name in known]
+    rows = list(dict.fromkeys(row for row, _ in points))
     with matplotlib.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(3.2 * len(names), 3.0), layout="constrained")
-        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        figure = Figure(figsize=(3.1 * len(axes_names), 2.4 * len(names) + 0.5), layout="constrained")
+        panels = figure.subplots(len(names), len(axes_names), squeeze=False, sharey="row")
+        for line, name in zip(panels, names, strict=True):
+            for axes, along in zip(line, axes_names, strict=True):
+                for number, row in enumerate(rows):
+                    _curve(axes, [of for (other, _), of in points.items() if other == row], along, name, number)
+                axes.set_xlabel(_ALONG[along])
+                axes.spines[["top", "right"]].set_visible(False)
             metric = METRICS[name]
-            for number, ((row, seed), of) in enumerate(points.items()):
-                values = [point[name] * metric.scale for point in of]
-                colour, marker = _COLOURS[number % len(_COLOURS)], "osv^Dx+"[number % 7]
-                steps = [point["updates"] for point in of]
-                axes.plot(steps, values, color=colour, marker=marker, markersize=3, label=f"{row}, seed {seed}")
-            axes.set_xlabel("updates")
-            axes.set_ylabel(f"{metric.label} ({metric.unit})" if metric.unit else metric.label)
-            axes.spines[["top", "right"]].set_visible(False)
-        figure.axes[0].legend(frameon=False)
+            line[0].set_ylabel(f"{metric.label} ({metric.unit})" if metric.unit else metric.label)
+        handles = panels[0][0].get_lines()
+        figure.legend(handles, rows, loc="outside lower center", ncols=min(len(rows), 4), frameon=False)
     return figure
 
 
+_ALONG = {"updates": "updates", "real_tokens": "real tokens (M)", "seconds": "training (s)"}
+
+
+def _curve(axes: Axes, seeds: Sequence[Sequence[Mapping[str, float]]], along: str, name: str, number: int):
+    """Of one row: the mean over its seeds, as far as all of them go."""
+    length = min(map(len, seeds))
+    values = METRICS[name].scale * np.array([[point[name] for point in of[:length]] for of in seeds])
+    x = np.array([[point[along] for point in of[:length]] for of in seeds]).mean(axis=0)
+    x = x / 1e6 if along == "real_tokens" else x
+    colour = _COLOURS[number % len(_COLOURS)]
+    marker, style = "osv^Dx+"[number % 7], ("-", "--", ":")[number // len(_COLOURS) % 3]
+    axes.plot(x, values.mean(axis=0), color=colour, marker=marker, linestyle=style, markersize=3, linewidth=1.2)
+    if len(seeds) > 1:
+        far = values.std(axis=0, ddof=1)
+        axes.fill_between(x, values.mean(axis=0) - far, values.mean(axis=0) + far, color=colour, alpha=0.2, linewidth=0)
+
+
+def lengths(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """For each row of the table what examples of each length cost: their tokens, and hatched what is wasted on them.
+
+    Args:
+      rows: of each, `data.loader.Plan.by_length`.
+    """
+    columns = min(3, len(rows))
+    lines = -(-len(rows) // columns)
+    with matplotlib.rc_context({"hatch.linewidth": 0.4, "font.size": 9}):
+        figure = Figure(figsize=(max(4.4, 3.0 * columns), 2.0 * lines + 0.9), layout="constrained")
+        panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
+        for axes, (row, of) in zip(panels, rows.items(), strict=False):
+            at, tokens, slots = (np.array(of[name], float) for name in ("length", "tokens", "slots"))
+            drawn = {"width": 1.0, "align": "center"}
+            axes.bar(at, tokens / 1e3, color=_COLOURS[0], label="tokens", **drawn)
+            axes.bar(
+                *(at, (slots - tokens) / 1e3),
+                bottom=tokens / 1e3,
+                facecolor="#f3d9b1",
+                edgecolor=_COLOURS[1],
+                linewidth=0.3,
+                hatch="////",
+                label="wasted",
+                **drawn,
+            )
+            axes.set_title(f"{row}: {1 - tokens.sum() / slots.sum():.0%} wasted", fontsize=9)
+            axes.spines[["top", "right"]].set_visible(False)
+        for axes in list(panels):
+            axes.set_visible(False)
+        figure.supxlabel("tokens of an example's longer side (0: empty rows)", fontsize=9)
+        figure.supylabel("slots of an epoch (thousands)", fontsize=9)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
+    """For each row of the table one attention of one example, its first head: tokens on the axes, hidden cells hatched.
+
+    Args:
+      rows: of each, `attended.attended`.
+      most: rows that are drawn.
+    """
+    rows = dict(list(rows.items())[:most])
+    columns = min(2, len(rows))
+    lines = -(-len(rows) // columns)
+    with matplotlib.rc_context({"hatch.linewidth": 0.4, "font.size": 8}):
+        figure = Figure(figsize=(4.6 * columns, 4.2 * lines), layout="constrained")
+        panels = iter(figure.subplots(lines, columns, squeeze=False).flat)
+        for (row, found), axes in zip(rows.items(), panels, strict=False):
+            crossing = [one for one in found["maps"] if one["query"] != one["key"]]
+            one = (crossing or found["maps"])[-1]
+            weights, hidden = np.array(one["weights"][0][0]) / 1000, np.array(one["visible"][0]) == 0
+            axes.pcolormesh(weights, cmap="Blues", vmin=0, vmax=1, edgecolors="#dddddd", linewidth=0.2)
+            axes.add_collection(_hatched(hidden))
+            for set_ticks, stream in ((axes.set_xticks, one["key"]), (axes.set_yticks, one["query"])):
+                names = found["rows"][0][stream]
+                size = 8 if len(names) <= 24 else 5
+                set_ticks(np.arange(len(names)) + 0.5, names, fontsize=size, rotation=90 * (stream == one["key"]))
+            axes.tick_params(length=0)
+            axes.set_title(f"{row}: {one['name']}", fontsize=9)
+            axes.invert_yaxis()
+        for axes in panels:
+            axes.set_visible(False)
+    return figure
+
+
+def _hatched(cells: np.ndarray) -> PatchCollection:
+    """Cells that are True, a rectangle for each run of them in a line."""
+    edges = np.diff(np.pad(cells.astype(int), ((0, 0), (1, 1))), axis=1)
+    starts, ends = np.argwhere(edges == 1), np.argwhere(edges == -1)
+    boxes = [Rectangle((first, line), last - first, 1) for (line, first), (_, last) in zip(starts, ends, strict=True)]
+    return PatchCollection(boxes, facecolor="none", edgecolor="#999999", linewidth=0.0, hatch="////")
+
+
 def save(figure: Figure, path: Path):
-    """As PNG, 200 dots an inch."""
+    """As PNG, 200 dots an inch, and as SVG beside it; equal figures make equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=200)
+    with matplotlib.rc_context({"svg.hashsalt": "flaxmask", "svg.fonttype": "none"}):
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})

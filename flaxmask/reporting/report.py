@@ -1,78 +1,152 @@
-"""All files of a run's report, from `config.json` and `results.jsonl` alone."""
+"""All files of a report, from what runs left in their folders alone."""
 
-import base64
-import html
 import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from matplotlib.figure import Figure
+
+from flaxmask.names import Refused
 from flaxmask.reporting import counts, figures, results
+from flaxmask.reporting.page import page
 from flaxmask.reporting.table import Table
 from flaxmask.reporting.tables import make_csv, make_tables
 
 FIGURES = (
-    *("real_tokens_per_second", "per", "accuracy", "finetuned_accuracy", "span_f1", "bleu", "chrf"),
-    "packing_efficiency",
+    *("real_tokens_per_second", "real_token_fraction", "per", "accuracy", "finetuned_accuracy", "span_f1"),
+    *("tokenised_bleu", "bleu", "chrf", "packing_efficiency"),
 )
-"""Metrics that are drawn where a table shows them."""
+"""Metrics that are drawn where a table shows them; at most `figures.PANELS` of them."""
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse }}
-th, td {{ padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ccc }}
-th:first-child, td:first-child {{ text-align: left }}
-img {{ max-width: 100% }}
-pre {{ overflow: auto; background: #f6f6f6; padding: 1rem }}
-</style></head><body>
-<h1>{title}</h1>
-{tables}
-{images}
-<h2>Configuration</h2><pre>{config}</pre>
-<h2>Provenance</h2><pre>{provenance}</pre>
-</body></html>
-"""
+COMPUTED = ("experiment", "scale", "parallel", "rows")
+"""Settings that two runs share if their cells belong into one table."""
+
+
+class Found(NamedTuple):
+    """A run, or several of the same settings: rows or seeds that were computed in different places.
+
+    Attributes:
+      settings: of `config.json`.
+      lines: of `results.jsonl`.
+      kept: for each line, where the other files of its cell lie.
+    """
+
+    settings: dict[str, Any]
+    lines: list[dict[str, Any]]
+    kept: list[results.Kept]
+
+    @property
+    def first(self) -> Iterator[results.Kept]:
+        """The first seed of each row."""
+        seeds = {kept.row: kept for kept in sorted(self.kept, key=lambda kept: -kept.seed)}
+        return (seeds[row] for row in self.settings["rows"] if row in seeds)
 
 
 def write(directory: Path) -> list[Table]:
-    """Write `table.md`, `table.tex`, `table.csv`, `figures/*.png` and `report.html`; return the tables.
+    """Write `table.md`, `table.tex`, `table.csv`, `figures/` and `report.html` of a run; return the tables.
 
     Raises:
       Refused: the folder holds no run.
     """
-    settings = results.read_settings(directory)
-    lines = results.read(directory)
-    kept = [results.Kept(directory, line["row"], line["seed"]) for line in lines]
-    counted = {(k.row, k.seed): counts.read(k.counts) for k in kept}
-    tables = make_tables(settings, lines, {cell: of for cell, of in counted.items() if of})
-    results.write_whole(directory / "table.md", "\n".join(table.markdown() for table in tables))
-    results.write_whole(directory / "table.tex", "\n".join(table.latex() for table in tables))
-    results.write_whole(directory / "table.csv", make_csv(settings, lines))
-    pictures = []
-    for number, part in enumerate(settings["parts"], start=1):
-        own = [line for line in lines if line["row"] in part["rows"]]
-        shown = [name for name in FIGURES if name in part["columns"] and any(name in line["metrics"] for line in own)]
-        if shown:
-            which = f"table_{number}_" if len(tables) > 1 else ""
-            pictures.append(directory / "figures" / f"{which}{'_and_'.join(shown)}.png")
-            figures.save(figures.bars(part["rows"], own, shown), pictures[-1])
-    curves = {(k.row, k.seed): json.loads(k.curve.read_text()) for k in kept if k.curve.exists()}
-    if curves:
-        pictures.append(directory / "figures" / "learning_curves.png")
-        figures.save(figures.curves(curves), pictures[-1])
-    results.write_whole(directory / "report.html", _page(tables, settings, lines, pictures))
+    return write_joined([directory], directory)
+
+
+def write_joined(directories: Sequence[Path], out: Path) -> list[Table]:
+    """The same of several runs together; cells of equal settings stand in one table.
+
+    Raises:
+      Refused: a folder that holds no run, a cell that two of them hold with other results, or a run where the report
+        is to be written.
+    """
+    if out not in directories and (out / results.SETTINGS).exists():
+        raise Refused(f"{out} holds a run of its own: name another folder for the report with --workdir")
+    found = join(directories)
+    tables, pictures = [], {}
+    for run in found:
+        counted = {(k.row, k.seed): counts.read(k.counts) for k in run.kept}
+        tables += make_tables(run.settings, run.lines, {cell: of for cell, of in counted.items() if of})
+        prefix = f"{run.settings['experiment']}_" if len(found) > 1 else ""
+        for name, (said, figure) in _figures(run).items():
+            path = out / "figures" / f"{prefix}{name}.png"
+            figures.save(figure, path)
+            pictures[said] = path
+    results.write_whole(out / "table.md", "\n".join(table.markdown() for table in tables))
+    results.write_whole(out / "table.tex", "\n".join(table.latex() for table in tables))
+    results.write_whole(out / "table.csv", make_csv([(run.settings, run.lines) for run in found]))
+    results.write_whole(out / "report.html", _page(found, tables, pictures))
     return tables
 
 
-def _page(tables: list[Table], settings: dict, lines: list[dict], pictures: list[Path]) -> str:
-    """One file that opens from disk, with the figures inside."""
-    code = lambda value: html.escape(json.dumps(value, indent=1))
-    image = lambda path: base64.b64encode(path.read_bytes()).decode()
-    shown = [f"<h2>{html.escape(table.title)}</h2>\n{table.html()}" for table in tables]
-    return _PAGE.format(
-        title=html.escape(settings["title"]),
-        tables="".join(shown),
-        images="".join(f'<img alt="{path.stem}" src="data:image/png;base64,{image(path)}">' for path in pictures),
-        config=code(settings["rows"]),
-        provenance=code([{key: line[key] for key in ("row", "seed", "provenance")} for line in lines]),
+def join(directories: Sequence[Path]) -> list[Found]:
+    """Runs in the order given, those of equal settings together."""
+    found: list[Found] = []
+    for directory in directories:
+        settings, lines = results.read_settings(directory), results.read(directory)
+        computed = {key: settings.get(key) for key in COMPUTED}
+        same = [run for run in found if {key: run.settings.get(key) for key in COMPUTED} == computed]
+        if not same:
+            found.append(Found(settings, [], []))
+        run = same[0] if same else found[-1]
+        for line in lines:
+            twice = [i for i, old in enumerate(run.lines) if (old["row"], old["seed"]) == (line["row"], line["seed"])]
+            if twice and run.lines[twice[0]] != line:
+                raise Refused(
+                    f"{line['row']}, seed {line['seed']} has results in {run.kept[twice[0]].directory} and others in "
+                    f"{directory}: leave one of these folders out"
+                )
+            if not twice:
+                run.lines.append(line)
+                run.kept.append(results.Kept(directory, line["row"], line["seed"]))
+    return found
+
+
+def _figures(run: Found) -> dict[str, tuple[str, Figure]]:
+    """Names, captions and figures."""
+    found: dict[str, tuple[str, Figure]] = {}
+    parts = run.settings["parts"]
+    for number, part in enumerate(parts, start=1):
+        own = [line for line in run.lines if line["row"] in part["rows"]]
+        shown = [name for name in FIGURES if name in part["columns"] and any(name in line["metrics"] for line in own)]
+        shown = shown[: figures.PANELS]
+        if shown:
+            which = f"table_{number}_" if len(parts) > 1 else ""
+            drawn = figures.bars(part["rows"], own, shown)
+            found[f"{which}{'_and_'.join(shown)}"] = (part["title"], drawn)
+    curves = {(k.row, k.seed): points for k in run.kept if (points := _read(k.curve))}
+    if curves:
+        found["learning_curves"] = ("Learning curves; bands are one deviation over seeds", figures.curves(curves))
+    drawings: tuple[tuple[str, str, Callable[[Any], Figure]], ...] = (
+        ("lengths", "What examples of each length cost in one epoch", figures.lengths),
+        ("attention", "Attention of the trained models, first head; hatched: hidden by the mask", figures.heat_maps),
+    )
+    for name, said, draw in drawings:
+        if rows := {k.row: of for k in run.first if (of := _read(getattr(k, name)))}:
+            found[name] = (said, draw(rows))
+    return found
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _page(found: Sequence[Found], tables: Sequence[Table], pictures: dict[str, Path]) -> str:
+    several = len(found) > 1
+    name = lambda run, row: f"{run.settings['experiment']}: {row}" if several else row
+    attended, audits = {}, {}
+    for run in found:
+        attended |= {name(run, k.row): of for k in run.first if (of := _read(k.attention))}
+        for k in run.kept:
+            text, drawn = (k.audit.with_name(k.audit.name + ending) for ending in (".txt", ".png"))
+            if text.exists():
+                picture = drawn if drawn.exists() and k in run.first else None
+                audits[f"{name(run, k.row)}, seed {k.seed}"] = (text.read_text(encoding="utf-8"), picture)
+    return page(
+        "; ".join(dict.fromkeys(run.settings["title"] for run in found)),
+        tables,
+        pictures,
+        attended,
+        audits,
+        [line | {"row": name(run, line["row"])} for run in found for line in run.lines],
+        {name(run, row): config for run in found for row, config in run.settings["rows"].items()},
     )

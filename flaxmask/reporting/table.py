@@ -1,7 +1,6 @@
-"""A table as Markdown, LaTeX, HTML and in the terminal, from the same cells."""
+"""A table as Markdown, LaTeX and in the terminal, from the same cells."""
 
 import dataclasses
-import html
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -59,15 +58,6 @@ class Table:
             "\\bottomrule\n\\end{tabular}\n"
         )
 
-    def html(self) -> str:
-        """A `table`, and its notes as a list."""
-        plain = lambda cell: f"<td>{html.escape(cell)}</td>"
-        bold = lambda cell: f"<td><b>{html.escape(cell)}</b></td>"
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.head)
-        body = "".join(f"<tr>{''.join(row)}</tr>" for row in self.marked(plain, bold))
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>\n<ul>{notes}</ul>\n"
-
     def rich(self, width: int | None = None) -> RichTable:
         """For the terminal; turned on its side where it has no room in `width` characters and needs less that way."""
         lines = [self.head, *self.rows]
@@ -114,15 +104,16 @@ def show(name: str, values: Sequence[float]) -> str:
     return f"{number(statistics.fmean(values))} ± {number(statistics.stdev(values))}"
 
 
+_LATEX = str.maketrans(
+    {char: f"\\{char}" for char in "&%_#${}"}
+    | {
+        **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"},
+        **{"<": r"\textless{}", ">": r"\textgreater{}", "–": "--", "±": r"$\pm$", "×": r"$\times$", "−": "$-$"},
+        **{"→": r"$\rightarrow$", "∞": r"$\infty$", "≤": r"$\le$", "≥": r"$\ge$", "√": r"$\surd$", "·": r"$\cdot$"},
+    }
+)
+
+
 def _latex(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
-    for plain, escaped in (
-        ("\\", r"\textbackslash{}"),
-        ("&", r"\&"),
-        ("%", r"\%"),
-        ("_", r"\_"),
-        ("#", r"\#"),
-        ("$", r"\$"),
-    ):
-        text = text.replace(plain, escaped)
-    return text.replace("±", r"$\pm$").replace("–", "--")
+    """Text with LaTeX's special characters, and those that pdfLaTeX has no letter for, as commands."""
+    return text.translate(_LATEX)

@@ -221,15 +221,23 @@ def _difference(name: str, values: Sequence[float], published: str | None) -> st
     return f"{far:+.{digits(published)}f}" if far else "0"
 
 
-def make_csv(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> str:
-    """Every metric of every row and seed, unrounded, under its name in `results.jsonl`."""
-    columns = [name for part in settings["parts"] for name in part["columns"]]
-    names = list(dict.fromkeys([*columns, *(name for line in results for name in line["metrics"])]))
+def make_csv(runs: Sequence[tuple[dict[str, Any], Sequence[dict[str, Any]]]]) -> str:
+    """Every metric of every row and seed, unrounded, under its name in `results.jsonl`.
+
+    Args:
+      runs: settings and lines of each; of several the experiment is the first column.
+    """
+    columns = [name for settings, _ in runs for part in settings["parts"] for name in part["columns"]]
+    measured = [name for _, lines in runs for line in lines for name in line["metrics"]]
+    names = list(dict.fromkeys([*columns, *measured]))
+    several = len(runs) > 1
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "seed", *names])
-    for line in results:
-        writer.writerow([line["row"], line["seed"], *(line["metrics"].get(name, "") for name in names)])
+    writer.writerow([*(["experiment"] * several), "row", "seed", *names])
+    for settings, lines in runs:
+        for line in lines:
+            which = [*([settings["experiment"]] * several), line["row"], line["seed"]]
+            writer.writerow([*which, *(line["metrics"].get(name, "") for name in names)])
     return text.getvalue()
 
 
@@ -255,7 +263,7 @@ def _notes(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[
     said = dict.fromkeys(text.split(": ", 1)[1] for text in left_out)
     cached = sum(line["metrics"].get("compile_cached", 0) for line in results)
     notes = (
-        [f"{cached:.0f} programs came from the compilation cache: their compile seconds are of reading"]
+        [f"{_counted(f'{cached:.0f}', 'programs')} came from the compilation cache: reading is what was timed"]
         if cached
         else []
     )
@@ -282,20 +290,24 @@ def _budgets(results: Sequence[dict[str, Any]]) -> list[str]:
     for line in results:
         metrics = line["metrics"] | {"epochs": line.get("config", {}).get("training", {}).get("epochs", math.nan)}
         known = [name for name in BUDGET if math.isfinite(metrics.get(name, math.nan)) and metrics[name]]
-        said[line["row"]] = ", ".join(f"{_short(metrics[name])} {BUDGET[name]}" for name in known)
+        said[line["row"]] = ", ".join(_counted(_short(metrics[name]), BUDGET[name]) for name in known)
     if len(set(said.values())) == 1:
         text = next(iter(said.values()))
         return [f"budget of {'every row' if len(said) > 1 else 'the row'}: {text}"] * bool(text)
     return [f"budget of {row}: {text}" for row, text in said.items() if text]
 
 
+def _counted(number: str, what: str) -> str:
+    return f"{number} {what.removesuffix('s') if number == '1' else what}"
+
+
 def _short(value: float) -> str:
     """Three digits and a power of ten that has a name.
 
     >>> [_short(value) for value in (7, 4321, 2.5e12)]
-    ['7', '4,321', '2.50 T']
+    ['7', '4,321', '2.5 T']
     """
     for power, name in ((12, "T"), (9, "G"), (6, "M")):
         if value >= 10**power:
-            return f"{value / 10**power:#.3g} {name}"
+            return f"{value / 10**power:.3g} {name}"
     return f"{value:,.0f}"

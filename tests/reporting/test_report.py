@@ -7,7 +7,7 @@ import pytest
 
 from flaxmask.evaluation.scores import corpus_score
 from flaxmask.names import Refused
-from flaxmask.reporting import counts, report, results
+from flaxmask.reporting import counts, page, report, results
 from flaxmask.reporting.metrics import MEASURED, METRICS
 from flaxmask.reporting.table import Table, show
 from flaxmask.reporting.tables import make_tables
@@ -62,10 +62,10 @@ def test_a_file_of_each_kind(tmp_path):
     rows = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text())))
     assert [row["per"] for row in rows] == ["20.0", "22.0", "21.04"]
     assert rows[0]["loss"] == "1.25", "every metric, shown in the table or not"
-    page = (tmp_path / "report.html").read_text()
-    assert "A &lt;title&gt; &amp; more" in page
-    assert "data:image/png;base64" in page
-    assert "http://" not in page
+    html = (tmp_path / "report.html").read_text()
+    assert "A &lt;title&gt; &amp; more" in html
+    assert "data:image/png;base64" in html
+    assert "http" not in html
     assert (tmp_path / "figures" / "real_tokens_per_second_and_per.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -140,7 +140,7 @@ def test_the_best_stands_out_where_it_is_better_than_all():
     assert table.bold == {(0, 1)}
     assert f"| a | **{table.rows[0][1]}** |" in table.markdown()
     assert f"a & \\textbf{{{table.rows[0][1]}}}" in table.latex()
-    assert f"<b>{table.rows[0][1]}</b>" in table.html()
+    assert f"<td><b>{table.rows[0][1]}</b></td>" in page.page("t", [table], {}, {}, {}, [], {})
     assert table_of({cell: of for cell, of in cells.items() if cell[0] != "a"}).bold == set(), "they are level"
     [said] = [note for note in table.notes if note.startswith("bold: ")]
     assert "for 2 tests" in said
