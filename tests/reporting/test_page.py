@@ -106,8 +106,8 @@ def test_the_table_compiles_in_latex(tmp_path):
     (runs[1] / "config.json").write_text(json.dumps(settings))
     results.append(runs[1], line(name, 0, 1.0, 2.0))
     report.write_joined(runs, tmp_path / "out")
-    document = "\\documentclass{article}\\usepackage{booktabs}\\usepackage[T1]{fontenc}\\begin{document}\\input{table}\\end{document}"
-    (tmp_path / "out" / "all.tex").write_text(document)
+    head = r"\documentclass{article}\usepackage{booktabs}\usepackage[T1]{fontenc}"
+    (tmp_path / "out" / "all.tex").write_text(head + r"\begin{document}\input{table}\end{document}")
     done = subprocess.run(
         [LATEX, "-interaction=nonstopmode", "-halt-on-error", "all.tex"],
         cwd=tmp_path / "out",

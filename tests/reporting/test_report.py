@@ -147,7 +147,7 @@ def test_the_best_stands_out_where_it_is_better_than_all():
     assert "one seed: of training anew they say nothing" in said
     [smallest] = [note for note in table.notes if note.startswith("smallest differences")]
     assert 1.5 < float(smallest.split("PER ")[1].split()[0]) < 5.0
-    assert "budget of every row: 70 updates, 3 epochs, 2.50 T floating-point operations" in table.notes
+    assert "budget of every row: 70 updates, 3 epochs, 2.5 T floating-point operations" in table.notes
 
 
 def test_a_difference_that_is_rounded_away_does_not_stand_out():
