@@ -15,6 +15,7 @@ from pathlib import Path
 
 from flaxmask import experiment as experiments
 from flaxmask.names import Refused, nearest
+from flaxmask.reporting import tracking
 
 LISTED = 6
 """Rows of an experiment that `--list` names."""
@@ -62,6 +63,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--parallel", default="jit", help="jit (the default) or pmap, over all local devices")
     parser.add_argument("--dry-run", action="store_true", help="parameters, memory, updates and time, without a run")
     parser.add_argument("--audit", action="store_true", help="print what the audit found of every row")
+    parser.add_argument("--track", action="append", metavar="KIND", help="tensorboard or wandb, beside metrics.jsonl")
     parser.add_argument(
         "--report",
         type=Path,
@@ -142,7 +144,9 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         if row not in configs:
             raise Refused(f"--row {row}: {nearest(row, configs)}")
     only = tuple(options.row or ())
-    table = experiments.Run(experiment, options.scale, seeds, workdir, configs, options.parallel, only)
+    track = tuple(options.track or ())
+    tracking.check(track)
+    table = experiments.Run(experiment, options.scale, seeds, workdir, configs, options.parallel, only, track)
     if options.dry_run:
         start_jax()
         return show_estimates(table)
@@ -152,7 +156,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from flaxmask.reporting import results
 
     try:
-        table.run(run_cell, write_now_and_then(workdir))
+        table.run(run_cell, write_now_and_then(workdir), lambda text: print(text, file=sys.stderr, flush=True))
     finally:
         if results.read(workdir):  # whatever stopped the run, what is filled is shown
             show_reports([workdir])

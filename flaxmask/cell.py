@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,20 @@ from flaxmask.judge import audit_model, evaluate, few
 from flaxmask.names import Refused
 from flaxmask.plans import pack_lengths
 from flaxmask.reporting import counts, results
+from flaxmask.reporting.tracking import Trackers
 from flaxmask.setting import Setting, load_task
 from flaxmask.training import loop
 from flaxmask.training.checkpoint import Checkpoints
 from flaxmask.training.optimizer import judged_params
 from flaxmask.training.step import CompiledStep, TrainState
 
+TRACKED = ("loss", "real_tokens", "seconds", "tokens_per_second")
+"""Of the progress, what is written down after every update."""
 
-def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tuple[dict[str, float], dict[str, Any]]:
+
+def run_cell(
+    config: Config, seed: int, parallel: str, kept: results.Kept, track: Sequence[str] = ()
+) -> tuple[dict[str, float], dict[str, Any]]:
     """Train, measure, evaluate and audit; or pack, where the row asks for no more.
 
     Goes on from the newest checkpoint of the cell. Beside it are kept what the audit found, the learning curve where
@@ -43,7 +50,8 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
     # The programs of earlier cells are let go: a process that holds some hundreds of them is ended by the system.
     jax.clear_caches()
     setting = Setting.of(config, seed, len(jax.local_devices()))
-    state, progress = _train(setting, parallel, kept.checkpoints, f"{kept.row}, seed {seed}", setting.state())
+    with Trackers(kept, track) as trackers:
+        state, progress = _train(setting, parallel, kept.checkpoints, str(kept), setting.state(), trackers)
     if progress.curve:
         results.write_whole(kept.curve, json.dumps(progress.curve, indent=1) + "\n")
     laid_out = setting.plan.report()
@@ -85,7 +93,12 @@ def run_cell(config: Config, seed: int, parallel: str, kept: results.Kept) -> tu
 
 
 def _train(
-    setting: Setting, parallel: str, checkpoints: Path, label: str, state: TrainState
+    setting: Setting,
+    parallel: str,
+    checkpoints: Path,
+    label: str,
+    state: TrainState,
+    trackers: Trackers | None = None,
 ) -> tuple[TrainState, loop.Progress]:
     """All updates of a setting, from the newest checkpoint where there is one."""
     training = setting.config.training
@@ -93,13 +106,19 @@ def _train(
     iterator = batches(setting.task.train, setting.plan, setting.noise)
     averaged = training.average_epochs or 0
     with Checkpoints(checkpoints, training) as saved, _Bar(label, len(setting.plan)) as bar:
+
+        def report(progress: loop.Progress):
+            bar.show(progress)
+            if trackers is not None:
+                trackers.log(progress.steps, {name: getattr(progress, name) for name in TRACKED})
+
         state, progress = loop.train(
             state,
             iterator,
             step,
             saved,
             training.checkpoint_every,
-            bar.show,
+            report,
             setting.fingerprint,
             # Points of a curve are of greedy decoding: what is compared along it, beams would only delay.
             lambda params: evaluate(setting.watched, setting.model, params, setting.config.data).metrics,
@@ -135,7 +154,7 @@ def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trai
     state = setting.state()
     state = state._replace(params=transfer(trained, state.params))
     checkpoints = kept.checkpoints.with_name(f"{kept}-finetune")
-    state, _ = _train(setting, parallel, checkpoints, f"{kept.row}, seed {seed}, finetuned", state)
+    state, _ = _train(setting, parallel, checkpoints, f"{kept}, finetuned", state)
     return evaluate(setting.task, setting.model, state.params, data).counts["accuracy"]
 
 

@@ -5,6 +5,7 @@ table's cells, row by row and seed by seed, keeps each as a line of `results.jso
 """
 
 import dataclasses
+import hashlib
 import importlib
 import json
 import time
@@ -180,6 +181,7 @@ class Run:
       configs: of every row.
       parallel: jit or pmap.
       only: rows to fill now; none is all of them. The others stay open.
+      track: where every update is written to, beside `metrics.jsonl`; see `reporting.tracking`.
     """
 
     experiment: Experiment
@@ -189,6 +191,7 @@ class Run:
     configs: Mapping[str, Config]
     parallel: str = "jit"
     only: tuple[str, ...] = ()
+    track: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """What two runs must share to share a folder."""
@@ -241,24 +244,35 @@ class Run:
         wanted = [(row, seed) for seed in range(self.seeds) for row in self.configs if seed < seeds[row]]
         return [(row, seed) for row, seed in wanted if (row, seed) not in done and row in (self.only or self.configs)]
 
-    def run(self, fill: Callable[..., tuple[dict[str, float], dict[str, Any]]], finished: Callable[[], Any]):
+    def run(
+        self,
+        fill: Callable[..., tuple[dict[str, float], dict[str, Any]]],
+        finished: Callable[[], Any],
+        say: Callable[[str], Any] = lambda text: None,
+    ):
         """Fill every open cell and keep each as it comes.
 
         Args:
           fill: `flaxmask.cell.run_cell`.
           finished: called after each cell.
+          say: called before each with which it is, and how long all of them will take yet.
 
         Raises:
           Missing: data of some rows cannot be had; all other cells are filled.
         """
         missing: dict[str, str] = {}
-        for row, seed in self.cells():
+        cells, began = self.cells(), time.perf_counter()
+        for number, (row, seed) in enumerate(cells):
             origin, clock = provenance(), time.perf_counter()
+            say(f"{row}, seed {seed}: {number + 1} of {len(cells)}{_left(clock - began, number, len(cells))}")
+            kept = results.Kept(self.workdir, row, seed)
             try:
-                metrics, beside = fill(self.configs[row], seed, self.parallel, results.Kept(self.workdir, row, seed))
+                metrics, beside = fill(self.configs[row], seed, self.parallel, kept, self.track)
             except Missing as error:
                 missing[row] = str(error)
                 continue
+            config = dataclasses.asdict(self.configs[row])
+            digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
             line = {
                 "experiment": self.experiment.name,
                 "row": row,
@@ -266,8 +280,8 @@ class Run:
                 "scale": self.scale,
                 "metrics": metrics,
                 **beside,
-                "config": dataclasses.asdict(self.configs[row]),
-                "provenance": origin | {"seconds": time.perf_counter() - clock},
+                "config": config,
+                "provenance": origin | {"config_sha256": digest, "seconds": time.perf_counter() - clock},
             }
             results.append(self.workdir, line)
             finished()
@@ -283,6 +297,15 @@ class Run:
             found = path.read_text(encoding="utf-8") if path.exists() else f"no audit was kept ({path} is missing)\n"
             texts.append(f"{line['row']}, seed {line['seed']}\n{found}")
         return texts
+
+
+def _left(seconds: float, done: int, total: int) -> str:
+    """The time left, if the cells to come take as long as those before them.
+
+    >>> _left(90.0, 1, 3), _left(0.0, 0, 3), _left(7200.0, 2, 4)
+    ('; about 3 min left', '', '; about 120 min left')
+    """
+    return f"; about {seconds / done * (total - done) / 60:.0f} min left" if done else ""
 
 
 def _difference(old: Any, new: Any, key: str = "") -> str:

@@ -15,7 +15,7 @@ from flaxmask import experiment as experiments
 from flaxmask.experiment import Config, find
 from flaxmask.names import Refused
 from flaxmask.overrides import keys
-from flaxmask.reporting import results
+from flaxmask.reporting import results, tracking
 from flaxmask.reporting.metrics import MEASURED, METRICS
 
 ROOT = Path(__file__).parent.parent
@@ -178,6 +178,12 @@ def test_a_run_leaves_the_contract_s_files(finished):
     assert list((workdir / "figures").glob("*.png"))
     assert [line["row"] for line in lines(workdir)] == list(ROWS)
     assert "packed" in done.stdout
+    assert "packed, seed 0: 2 of 2; about " in done.stderr
+    for row in ROWS:
+        for folder, ending in (("counts", "npz"), ("lengths", "json"), ("attention", "json")):
+            assert (workdir / folder / f"{row}-0.{ending}").exists()
+    updates = [(line["row"], line["update"]) for line in tracking.read(workdir / "metrics.jsonl")]
+    assert updates == [(row, update) for row in ROWS for update in (1, 2, 3)]
 
 
 def test_a_line_has_the_contract_s_keys(finished):
@@ -195,6 +201,7 @@ def test_a_line_has_the_contract_s_keys(finished):
             "command",
             "started",
             "seconds",
+            "config_sha256",
         }
         assert line["config"]["data"]["layout"] == line["row"]
         assert 0 < line["metrics"]["real_token_fraction"] <= 1

@@ -44,6 +44,11 @@ class Kept(NamedTuple):
         return self.directory / "curves" / f"{self}.json"
 
     @property
+    def metrics(self) -> Path:
+        """A line for every update, of all cells of the run."""
+        return self.directory / "metrics.jsonl"
+
+    @property
     def lengths(self) -> Path:
         """What examples of each length cost, see `data.loader.Plan.by_length`."""
         return self.directory / "lengths" / f"{self}.json"
