@@ -9,17 +9,19 @@ import ctypes
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from flaxmask import commands
 from flaxmask import experiment as experiments
-from flaxmask.names import Refused, nearest
-from flaxmask.reporting import tracking
+from flaxmask.commands import EXPERIMENTS
+from flaxmask.names import Refused
+
+if TYPE_CHECKING:
+    from flaxmask.reporting.table import Table
 
 LISTED = 6
 """Rows of an experiment that `--list` names."""
-EXPERIMENTS = Path(__file__).parent / "experiments"
 MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=8589934592"
 
 
@@ -83,11 +85,6 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--scores", action="store_true", help="put the score and a tab before each answer")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="settings other than the experiment's")
     options = parser.parse_intermixed_args(arguments)
-    for name, choices in (("scale", experiments.SCALES), ("parallel", ("jit", "pmap"))):
-        if getattr(options, name) not in choices:
-            raise Refused(f"--{name} {getattr(options, name)}: {nearest(getattr(options, name), choices)}")
-    if options.seeds is not None and options.seeds < 1:
-        raise Refused(f"--seeds {options.seeds}: expected at least 1")
     for text in options.overrides:
         if "=" not in text:
             raise Refused(f"{text!r}: expected an override such as training.epochs=2")
@@ -119,56 +116,51 @@ def show_list() -> int:
 
 def show_reports(directories: list[Path], joined: Path | None = None) -> int:
     """Write every report anew and print its tables; of several runs also one report of all."""
-    from rich.console import Console
-
     from flaxmask.reporting import report
 
     tables, said = [table for directory in directories for table in report.write(directory)], ""
     if len(directories) > 1:
         out = joined or Path("results") / "report"
         tables, said = report.write_joined(directories, out), f"report: {out / 'report.html'}\n"
-    console = Console()
-    for table in tables:
-        console.print(table.rich(console.width))
+    show(tables)
     print(said, end="")
     return 0
 
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
-    """Fill a table. Everything that can be refused is refused before jax starts."""
-    experiment = experiments.find(options.experiment, EXPERIMENTS)
-    configs = experiment.configs(options.scale, overrides)
-    workdir = options.workdir or Path("results") / experiment.name
-    seeds = options.seeds or experiment.seeds[options.scale]
-    for row in options.row or ():
-        if row not in configs:
-            raise Refused(f"--row {row}: {nearest(row, configs)}")
-    only = tuple(options.row or ())
-    track = tuple(options.track or ())
-    tracking.check(track)
-    table = experiments.Run(experiment, options.scale, seeds, workdir, configs, options.parallel, only, track)
+    """Fill a table."""
+    table = commands.prepare(
+        options.experiment,
+        options.scale,
+        seeds=options.seeds,
+        rows=options.row or (),
+        workdir=options.workdir,
+        parallel=options.parallel,
+        overrides=overrides,
+        track=options.track or (),
+    )
     if options.dry_run:
-        start_jax()
-        return show_estimates(table)
-    table.claim()
-    start_jax()
-    from flaxmask.cell import run_cell
-    from flaxmask.reporting import results
-
-    try:
-        table.run(run_cell, write_now_and_then(workdir), lambda text: print(text, file=sys.stderr, flush=True))
-    finally:
-        if results.read(workdir):  # whatever stopped the run, what is filled is shown
-            show_reports([workdir])
+        show([commands.estimates(table)])
+        return 0
+    commands.fill(table, show)
     if options.audit:
         print("\n".join(table.audits()))
-    print(f"report: {workdir / 'report.html'}")
+    print(f"report: {table.workdir / 'report.html'}")
     return 0
+
+
+def show(tables: "list[Table]"):
+    """In the terminal."""
+    from rich.console import Console
+
+    console = Console()
+    for table in tables:
+        console.print(table.rich(console.width))
 
 
 def translate(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Answer each line of stdin on stdout, in order; an empty line by an empty line."""
-    start_jax()
+    commands.start_jax()
     from rich.console import Console
     from rich.progress import Progress
 
@@ -193,73 +185,13 @@ def translate(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 
 def export(checkpoint: Path, directory: Path) -> int:
     """Write a trained Transformer for CTranslate2."""
-    start_jax()
+    commands.start_jax()
     from flaxmask.export import to_ctranslate2
     from flaxmask.translate import Translator
 
     to_ctranslate2(Translator.load(checkpoint), directory)
     print(f"written: {directory}")
     return 0
-
-
-def write_now_and_then(workdir: Path, seconds: float = 10.0) -> Callable[[], None]:
-    """Writes the report of a run that goes on; not after every cell where these take less than drawing them."""
-    from flaxmask.reporting import report
-
-    last = 0.0
-
-    def write():
-        nonlocal last
-        if time.monotonic() - last > seconds:
-            report.write(workdir)
-            last = time.monotonic()
-
-    return write
-
-
-def show_estimates(table: experiments.Run) -> int:
-    """What each row will take on this machine."""
-    from rich.console import Console
-
-    from flaxmask.cell import estimate
-    from flaxmask.reporting.table import Table
-
-    head = ("row", "parameters", "updates", "shapes", "step's memory (MiB)", "step (ms)", "time a seed (s)")
-    rows, total = [], 0.0
-    for row, config in table.configs.items():
-        if config.packing.lengths:  # nothing is trained
-            continue
-        found = estimate(config, table.parallel)
-        total += found["seconds"] * table.seeds
-        memory = found["peak_memory_bytes"] / 2**20
-        shown = (
-            found["parameters"],
-            found["updates"],
-            found["shapes"],
-            memory,
-            found["step_milliseconds"],
-            found["seconds"],
-        )
-        rows.append((row, *(f"{value:,.0f}" for value in shown)))
-    expected = table.experiment.expected.get(table.scale, "nothing is written down")
-    notes = (
-        f"{table.seeds} seed(s): about {total / 60:.1f} minutes, evaluation not included",
-        f"the page expects: {expected}",
-    )
-    console = Console()
-    estimates = Table(f"{table.experiment.name} at scale {table.scale}, dry run", head, tuple(rows), notes)
-    console.print(estimates.rich(console.width))
-    return 0
-
-
-def start_jax():
-    """Import jax with programs kept between runs, so that the second start compiles nothing."""
-    import jax
-
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "flaxmask" / "jax"
-    jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(cache)))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def keep_memory():

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -161,6 +162,8 @@ def find(name: str, directory: Path) -> Experiment:
     names = names_in(directory)
     if name not in names:
         raise Refused(f"no experiment is called {name!r}; {nearest(name, names)}")
+    if str(directory.parent) not in sys.path:  # a notebook may have started elsewhere
+        sys.path.append(str(directory.parent))
     return importlib.import_module(f"{directory.name}.{name}").EXPERIMENT
 
 

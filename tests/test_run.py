@@ -75,6 +75,7 @@ def command(*arguments, **environment):
         (["--experiment", "padding", "--parallel", "pmpa"], "--parallel pmpa: did you mean 'pmap'?"),
         (["--experiment", "padding", "--seeds", "0"], "--seeds 0: expected at least 1"),
         (["--experiment", "padding", "--seeds", "x"], "invalid int value"),
+        (["--experiment", "padding", "--track", "tensorbord"], "--track tensorbord: did you mean 'tensorboard'?"),
         (["--experiment", "padding", "epochs"], "'epochs': expected an override such as training.epochs=2"),
         (["--experimnt", "padding"], "--experimnt"),
         ([], "nothing to do"),

@@ -47,6 +47,10 @@ class Table:
         notes = "\n".join(f"- {note}" for note in self.notes)
         return f"# {self.title}\n\n{table}\n\n{notes}\n"
 
+    def _repr_markdown_(self) -> str:
+        """For notebooks."""
+        return self.markdown()
+
     def latex(self) -> str:
         """A `tabular` for the package booktabs, with the notes as comments."""
         line = lambda cells: " & ".join(cells) + r" \\"
