@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from flaxmask.masks.formula import And, By, Full, Mask, Not, Or, Padding, Prefix, Segment
-from flaxmask.masks.parse import content, parse
+from flaxmask.masks.parse import content, parse, register
 from flaxmask.masks.positions import Causal, Dilated, Explicit, GlobalTokens, RandomBlocks, Strided, Window
 
 full, padding, causal, segment, prefix = Full(), Padding(), Causal(), Segment(), Prefix()
@@ -51,6 +51,7 @@ __all__ = [
     "parse",
     "prefix",
     "random_blocks",
+    "register",
     "segment",
     "strided",
     "window",

@@ -32,6 +32,20 @@ PRIMITIVES: dict[str, type[Mask]] = {
     )
 }
 
+
+def register(kind: type[Mask]) -> type[Mask]:
+    """Let `parse` find masks of a new kind, under the name by which they are printed. For use as a decorator.
+
+    Raises:
+      ValueError: another kind has that name.
+    """
+    known = PRIMITIVES.setdefault(kind.name(), kind)
+    if known is not kind and (known.__module__, known.__qualname__) != (kind.__module__, kind.__qualname__):
+        raise ValueError(f"register: another kind of mask is called {kind.name()!r}")
+    PRIMITIVES[kind.name()] = kind  # the same class anew, as a notebook's cell defines it twice
+    return kind
+
+
 CONTENT: dict[str, Callable] = {}
 """Functions of masks by content, by name."""
 

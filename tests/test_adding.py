@@ -1,0 +1,58 @@
+"""What the documentation adds works as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from flaxmask import commands
+from flaxmask.masks.parse import PRIMITIVES
+
+PAGE = Path(__file__).parent.parent / "docs" / "adding.md"
+BLOCKS = re.findall(r"^## (.+?)$|^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def blocks() -> dict[str, list[str]]:
+    """By section, its code."""
+    found: dict[str, list[str]] = {}
+    for section, code in BLOCKS:
+        if section:
+            found[section] = []
+        else:
+            found[[*found][-1]].append(code)
+    return found
+
+
+def test_each_takes_less_than_30_lines():
+    for section, parts in blocks().items():
+        assert 0 < sum(len([line for line in code.splitlines() if line.strip()]) for code in parts[:1]) < 30, section
+
+
+@pytest.mark.slow
+def test_every_block_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {"__name__": "adding"}
+    try:
+        for parts in blocks().values():
+            for code in parts:
+                exec(compile(code, str(PAGE), "exec"), names)
+    finally:
+        PRIMITIVES.pop("diagonal", None)
+    out = capsys.readouterr().out
+    assert "obeys what it declares" in out
+    assert "■ · ■ · ·\n" in out, "the mask without its diagonal"
+
+
+@pytest.mark.slow
+def test_the_page_of_the_page_fills_a_table(tmp_path, monkeypatch):
+    mine = tmp_path / "pages_of_mine"
+    mine.mkdir()
+    parts = blocks()
+    imports = "from flaxmask.data.config import DataConfig\n"
+    (mine / "horizon.py").write_text(imports + parts["An experiment"][0])
+    monkeypatch.setattr(commands, "EXPERIMENTS", mine)
+    filled = commands.run_experiment("horizon", "smoke", rows=["everything", "one token"], workdir=tmp_path / "run")
+    [table] = filled.tables
+    assert [row[0] for row in table.rows] == ["everything", "three tokens", "one token"]
+    assert table.rows[1][1] == "–"
+    assert table.rows[0][4] == table.rows[2][4] == "0", "no leaks"
