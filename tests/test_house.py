@@ -16,6 +16,7 @@ ROOT = Path(flaxmask.__file__).parent
 
 # From the top down: a room imports only what stands below it.
 ROOMS = (
+    "catalogue",
     "commands",
     "cell",
     "export",
