@@ -140,7 +140,42 @@ def lengths(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
             axes.set_visible(False)
         figure.supxlabel("tokens of an example's longer side (0: empty rows)", fontsize=9)
         figure.supylabel("slots of an epoch (thousands)", fontsize=9)
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+        figure.axes[0].legend(frameon=False)
+    return figure
+
+
+PARTS = {("source", "source"): "encoder", ("target", "target"): "decoder", ("target", "source"): "cross"}
+"""Which mask stands between two streams."""
+
+
+def masks(rows: Mapping[str, Mapping[str, Any]], formulas: Mapping[str, Mapping[str, str]], most: int = 6) -> Figure:
+    """For each row of the table what its masks let one example see; of rows with the same masks the first.
+
+    Args:
+      rows: of each, `attended.attended`.
+      formulas: of each, by the part of the model.
+      most: rows that are drawn.
+    """
+    drawn: dict[str, dict[str, np.ndarray]] = {}
+    for row, found in rows.items():
+        cells = {PARTS[one["query"], one["key"]]: np.array(one["visible"][0]) for one in reversed(found["maps"])}
+        same = lambda other, cells=cells: (
+            cells.keys() == other.keys() and all(np.array_equal(x, other[part]) for part, x in cells.items())
+        )
+        if not any(map(same, drawn.values())) and len(drawn) < most:
+            drawn[row] = cells
+    columns = max(map(len, drawn.values()))
+    with matplotlib.rc_context({"font.size": 8}):
+        figure = Figure(figsize=(3.0 * columns, 2.9 * len(drawn)), layout="constrained")
+        for line, (row, cells) in zip(figure.subplots(len(drawn), columns, squeeze=False), drawn.items(), strict=True):
+            for axes in line[len(cells) :]:
+                axes.set_visible(False)
+            for axes, part in zip(line, [part for part in PARTS.values() if part in cells], strict=False):
+                seen = cells[part]
+                axes.pcolormesh(seen, cmap="Blues", vmin=0, vmax=1.4, edgecolors="#bbbbbb", linewidth=0.2)
+                axes.set(xlabel="key", ylabel="query", xticks=[], yticks=[], aspect="equal")
+                axes.set_title(f"{row}, {part}:\n{formulas[row][part]}", fontsize=8)
+                axes.invert_yaxis()
     return figure
 
 

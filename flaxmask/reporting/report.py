@@ -1,7 +1,7 @@
 """All files of a report, from what runs left in their folders alone."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,13 +116,17 @@ def _figures(run: Found) -> dict[str, tuple[str, Figure]]:
     curves = {(k.row, k.seed): points for k in run.kept if (points := _read(k.curve))}
     if curves:
         found["learning_curves"] = ("Learning curves; bands are one deviation over seeds", figures.curves(curves))
-    drawings: tuple[tuple[str, str, Callable[[Any], Figure]], ...] = (
-        ("lengths", "What examples of each length cost in one epoch", figures.lengths),
-        ("attention", "Attention of the trained models, first head; hatched: hidden by the mask", figures.heat_maps),
-    )
-    for name, said, draw in drawings:
-        if rows := {k.row: of for k in run.first if (of := _read(getattr(k, name)))}:
-            found[name] = (said, draw(rows))
+    of = lambda name: {k.row: content for k in run.first if (content := _read(getattr(k, name)))}
+    if rows := of("lengths"):
+        found["lengths"] = ("What examples of each length cost in one epoch", figures.lengths(rows))
+    if rows := of("attention"):
+        formulas = {row: run.settings["rows"][row].get("mask", {}) for row in rows}
+        found["masks"] = (
+            "What the masks let one example see, blue; other rows are like these",
+            figures.masks(rows, formulas),
+        )
+        said = "Attention of the trained models, first head; hatched: hidden by the mask"
+        found["attention"] = (said, figures.heat_maps(rows))
     return found
 
 

@@ -45,7 +45,12 @@ LENGTHS = {"length": [0, 3, 4], "examples": [0, 20, 30], "tokens": [0, 100, 220]
 
 def run_in(directory, rows=("static", "packed"), seeds=(0, 1), experiment="padding"):
     """A folder as a run leaves it."""
-    settings = SETTINGS | {"experiment": experiment, "title": f"A <title> & more, {experiment} 100 %"}
+    masks = {"mask": {"encoder": "segment", "decoder": "causal & segment", "cross": "segment"}}
+    settings = SETTINGS | {
+        "experiment": experiment,
+        "rows": dict.fromkeys(SETTINGS["rows"], masks),
+        "title": f"A <title> & more, {experiment} 100 %",
+    }
     directory.mkdir(exist_ok=True)
     (directory / "config.json").write_text(json.dumps(settings))
     for row in rows:
@@ -77,7 +82,7 @@ def test_three_runs_give_the_same_bytes_twice(tmp_path):
     assert one == files(tmp_path / "two")
     names = {str(path) for path in one}
     assert {"table.md", "table.tex", "table.csv", "report.html", "figures/padding_learning_curves.png"} <= names
-    assert "figures/other_attention.svg" in names
+    assert {"figures/other_attention.svg", "figures/other_masks.png"} <= names
     assert len(first) == 2, "seeds of one experiment stand in one table"
     assert "±" in first[0].rows[0][2]
     csv = (tmp_path / "one" / "table.csv").read_text().splitlines()
@@ -102,7 +107,7 @@ def test_the_table_compiles_in_latex(tmp_path):
     settings = json.loads((runs[1] / "config.json").read_text())
     name = "50 % {x_1} & #2 → −∞ × ~^ ≤ \\ $ <|> é"
     settings["parts"][0]["rows"] = [name, "static"]
-    settings["rows"] = {name: {}, "static": {}}
+    settings["rows"] = dict.fromkeys([name, "static"], settings["rows"]["static"])
     (runs[1] / "config.json").write_text(json.dumps(settings))
     results.append(runs[1], line(name, 0, 1.0, 2.0))
     report.write_joined(runs, tmp_path / "out")
