@@ -1,5 +1,6 @@
 """Figures from results."""
 
+import functools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
@@ -189,7 +191,7 @@ def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
     rows = dict(list(rows.items())[:most])
     columns = min(2, len(rows))
     lines = -(-len(rows) // columns)
-    with matplotlib.rc_context({"hatch.linewidth": 0.4, "font.size": 8}):
+    with matplotlib.rc_context({"hatch.linewidth": 0.4, "font.size": 8, "font.family": _characters()[0]}):
         figure = Figure(figsize=(4.6 * columns, 4.2 * lines), layout="constrained")
         panels = iter(figure.subplots(lines, columns, squeeze=False).flat)
         for (row, found), axes in zip(rows.items(), panels, strict=False):
@@ -199,7 +201,7 @@ def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
             axes.pcolormesh(weights, cmap="Blues", vmin=0, vmax=1, edgecolors="#dddddd", linewidth=0.2)
             axes.add_collection(_hatched(hidden))
             for set_ticks, stream in ((axes.set_xticks, one["key"]), (axes.set_yticks, one["query"])):
-                names = found["rows"][0][stream]
+                names = list(map(_drawn, found["rows"][0][stream]))
                 size = 8 if len(names) <= 24 else 5
                 set_ticks(np.arange(len(names)) + 0.5, names, fontsize=size, rotation=90 * (stream == one["key"]))
             axes.tick_params(length=0)
@@ -208,6 +210,19 @@ def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
         for axes in panels:
             axes.set_visible(False)
     return figure
+
+
+@functools.cache
+def _characters() -> tuple[list[str], set[int]]:
+    """Fonts that are installed, and the characters that one of them can draw."""
+    known = {font.name: font.fname for font in font_manager.fontManager.ttflist}
+    fonts = [name for name in ("DejaVu Sans", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "PingFang SC") if name in known]
+    return fonts, {char for name in fonts for char in font_manager.get_font(known[name]).get_charmap()}
+
+
+def _drawn(token: str) -> str:
+    """With a box for what no font has."""
+    return "".join(char if ord(char) in _characters()[1] else "□" for char in token).replace("$", r"\$")
 
 
 def _hatched(cells: np.ndarray) -> PatchCollection:

@@ -18,7 +18,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 LATEX = shutil.which("pdflatex")
 
 ATTENDED = {
-    "rows": [{"source": ["c", "a", "</script>", "<pad>"], "target": ["<bos>", "K"]}],
+    "rows": [{"source": ["c", "a$b$", "</script>", "<pad>"], "target": ["<bos>", "他"]}],
     "maps": [
         {
             "name": "decoder_0/cross_attention",
@@ -181,12 +181,12 @@ def test_the_page_works_in_a_browser(tmp_path):
     assert found["sorted"][0] == "ascending"
     assert not any(found["sorted"][1:])
     assert found["first"][0] == [
-        *("<bos> → c: 0.100", "<bos> → a: 0.200", "<bos> → </script>: 0.700"),
+        *("<bos> → c: 0.100", "<bos> → a$b$: 0.200", "<bos> → </script>: 0.700"),
         "<bos> → <pad>: 0.000, hidden by the mask",
     ]
     assert found["hidden"] == 2
-    assert found["second"][1][0] == "K → c: 0.500"
+    assert found["second"][1][0] == "他 → c: 0.500"
     assert found["mean"][0][0] == "<bos> → c: 0.200"
     assert np.shape(found["other"]) == (4, 4)
     assert found["kept"] == "encoder_0/self_attention", "what was chosen stays chosen"
-    assert found["hover"] == "a → a: 0.250"
+    assert found["hover"] == "a$b$ → a$b$: 0.250"
