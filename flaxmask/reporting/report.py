@@ -62,20 +62,24 @@ def write_joined(directories: Sequence[Path], out: Path) -> list[Table]:
     if out not in directories and (out / results.SETTINGS).exists():
         raise Refused(f"{out} holds a run of its own: name another folder for the report with --workdir")
     found = join(directories)
-    tables, pictures = [], {}
+    filled, pictures = [table for run in found for table in tables(run)], {}
     for run in found:
-        counted = {(k.row, k.seed): counts.read(k.counts) for k in run.kept}
-        tables += make_tables(run.settings, run.lines, {cell: of for cell, of in counted.items() if of})
         prefix = f"{run.settings['experiment']}_" if len(found) > 1 else ""
         for name, (said, figure) in _figures(run).items():
             path = out / "figures" / f"{prefix}{name}.png"
             figures.save(figure, path)
             pictures[said] = path
-    results.write_whole(out / "table.md", "\n".join(table.markdown() for table in tables))
-    results.write_whole(out / "table.tex", "\n".join(table.latex() for table in tables))
+    results.write_whole(out / "table.md", "\n".join(table.markdown() for table in filled))
+    results.write_whole(out / "table.tex", "\n".join(table.latex() for table in filled))
     results.write_whole(out / "table.csv", make_csv([(run.settings, run.lines) for run in found]))
-    results.write_whole(out / "report.html", _page(found, tables, pictures))
-    return tables
+    results.write_whole(out / "report.html", _page(found, filled, pictures))
+    return filled
+
+
+def tables(run: Found) -> list[Table]:
+    """The tables of a run, with their tests."""
+    counted = {(k.row, k.seed): counts.read(k.counts) for k in run.kept}
+    return make_tables(run.settings, run.lines, {cell: of for cell, of in counted.items() if of})
 
 
 def join(directories: Sequence[Path]) -> list[Found]:
@@ -134,7 +138,7 @@ def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def _page(found: Sequence[Found], tables: Sequence[Table], pictures: dict[str, Path]) -> str:
+def _page(found: Sequence[Found], filled: Sequence[Table], pictures: dict[str, Path]) -> str:
     several = len(found) > 1
     name = lambda run, row: f"{run.settings['experiment']}: {row}" if several else row
     attended, audits = {}, {}
@@ -147,7 +151,7 @@ def _page(found: Sequence[Found], tables: Sequence[Table], pictures: dict[str, P
                 audits[f"{name(run, k.row)}, seed {k.seed}"] = (text.read_text(encoding="utf-8"), picture)
     return page(
         "; ".join(dict.fromkeys(run.settings["title"] for run in found)),
-        tables,
+        filled,
         pictures,
         attended,
         audits,
