@@ -106,7 +106,7 @@ def _marked(columns: Sequence[str], lines: Sequence[dict[str, Any]], counts: Cou
     competing = {
         name: {row: _cells(name, row, lines, counts) for row in rows if row not in unfit}
         for name in columns
-        if METRICS[name].better != "neither" and (name in SCORES or METRICS[name].measured)
+        if name in SCORES  # each further column would make all tests stricter
     }
     finite = {
         name: {row: cells for row, cells in of.items() if cells and all(math.isfinite(v) for v, _ in cells.values())}
