@@ -62,7 +62,10 @@ def bars(rows: Sequence[str], results: Sequence[dict[str, Any]], names: Sequence
     return figure
 
 
-CURVES = ("training_loss", "loss", "per", "wer", "accuracy", "span_f1", "tokenised_bleu", "bleu", "chrf")
+CURVES = (
+    *("loss", "wer", "span_f1", "tokenised_bleu", "character_bleu"),
+    *("training_loss", "per", "accuracy", "bleu", "chrf"),
+)
 """Metrics that are drawn as curves, where they are known; at most `PANELS` of them."""
 PANELS = 3
 AXES = ("updates", "real_tokens", "seconds")
