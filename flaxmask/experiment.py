@@ -229,7 +229,7 @@ class Run:
         checkpoints = self.workdir / "checkpoints"
         # A run that computed nothing yet holds nothing that could be lost.
         if results.read(self.workdir) or (checkpoints.is_dir() and any(checkpoints.iterdir())):
-            compute = lambda of: {key: of.get(key) for key in ("experiment", "scale", "parallel", "rows")}
+            compute = lambda of: {key: of.get(key) for key in results.COMPUTED}
             difference = _difference(compute(results.read_settings(self.workdir)), compute(settings))
             if difference:
                 raise Refused(

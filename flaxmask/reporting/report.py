@@ -19,9 +19,6 @@ FIGURES = (
 )
 """Metrics that are drawn where a table shows them; at most `figures.PANELS` of them."""
 
-COMPUTED = ("experiment", "scale", "parallel", "rows")
-"""Settings that two runs share if their cells belong into one table."""
-
 
 class Found(NamedTuple):
     """A run, or several of the same settings: rows or seeds that were computed in different places.
@@ -87,8 +84,8 @@ def join(directories: Sequence[Path]) -> list[Found]:
     found: list[Found] = []
     for directory in directories:
         settings, lines = results.read_settings(directory), results.read(directory)
-        computed = {key: settings.get(key) for key in COMPUTED}
-        same = [run for run in found if {key: run.settings.get(key) for key in COMPUTED} == computed]
+        computed = {key: settings.get(key) for key in results.COMPUTED}
+        same = [run for run in found if {key: run.settings.get(key) for key in results.COMPUTED} == computed]
         if not same:
             found.append(Found(settings, [], []))
         run = same[0] if same else found[-1]

@@ -11,6 +11,9 @@ from flaxmask.names import Refused
 FILE = "results.jsonl"
 SETTINGS = "config.json"
 
+COMPUTED = ("experiment", "scale", "parallel", "rows")
+"""Settings that two runs share if their cells belong into one table."""
+
 
 class Kept(NamedTuple):
     """Where the files of a cell lie.

@@ -12,6 +12,7 @@ import numpy as np
 
 from flaxmask.evaluation.scores import SCORES
 from flaxmask.reporting.metrics import METRICS
+from flaxmask.reporting.notes import notes
 from flaxmask.reporting.significance import DRAWS, LEVEL, POWER, Cells, Marked, compare, equivalence, mark
 from flaxmask.reporting.table import Table, heading, show
 from flaxmask.reporting.verdicts import digits, verdict
@@ -86,7 +87,7 @@ def _make_table(
         *_signatures(columns, own),
         *(f"{line['row']}: {text!r} → {said!r}" for line in own for text, said in line.get("samples", {}).items()),
     ]
-    return Table(part["title"], tuple(head), tuple(rows), (*said, *_notes(settings, own)), frozenset(bold))
+    return Table(part["title"], tuple(head), tuple(rows), (*said, *notes(settings, own)), frozenset(bold))
 
 
 def _cells(name: str, row: str, lines: Sequence[dict[str, Any]], counts: Counts) -> Cells:
@@ -239,75 +240,3 @@ def make_csv(runs: Sequence[tuple[dict[str, Any], Sequence[dict[str, Any]]]]) ->
             which = [*([settings["experiment"]] * several), line["row"], line["seed"]]
             writer.writerow([*which, *(line["metrics"].get(name, "") for name in names)])
     return text.getvalue()
-
-
-def _notes(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[str]:
-    """What the figures rest on."""
-    if not results:
-        return ["no cell is finished yet"]
-    seeds = sorted({line["seed"] for line in results})
-    origins = [line["provenance"] for line in results]
-    versions = lambda of: ", ".join(f"{name} {of['versions'][name]}" for name in ("python", "jax", "flax"))
-    machines = [f"{len(of['devices'])} device(s): {of['devices'][0]}; {versions(of)}" for of in origins]
-    commits = [f"commit {of['git'][:12] or 'unknown'}{' with changes' if of['dirty'] else ''}" for of in origins]
-    counts = ("truncated_examples", "skipped_examples", "unknown_tokens")
-    left_out = [
-        f"{row}: "
-        + ", ".join(
-            f"{metrics[name]:,.0f} {METRICS[name].unit} {METRICS[name].label}" for name in counts if metrics.get(name)
-        )
-        for row, metrics in {line["row"]: line["metrics"] for line in results}.items()
-        if any(metrics.get(name) for name in counts)
-    ]
-    # Most rows read the same data: said once, of all.
-    said = dict.fromkeys(text.split(": ", 1)[1] for text in left_out)
-    cached = sum(line["metrics"].get("compile_cached", 0) for line in results)
-    notes = (
-        [f"{_counted(f'{cached:.0f}', 'programs')} came from the compilation cache: reading is what was timed"]
-        if cached
-        else []
-    )
-    spread = "mean ± standard deviation over" if len(seeds) > 1 else "one run, no spread:"
-    return [
-        f"scale {settings['scale']}; {settings['parallel']}; "
-        f"{spread} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
-        *dict.fromkeys(machines),
-        *dict.fromkeys(commits),
-        *dict.fromkeys(f"`{of['command']}`" for of in origins),
-        *_budgets(results),
-        *(f"of the data: {text}" for text in said),
-        *notes,
-    ]
-
-
-BUDGET = {"updates": "updates", "epochs": "epochs", "real_tokens": "real tokens", "flops": "floating-point operations"}
-"""What training took, whatever the machine."""
-
-
-def _budgets(results: Sequence[dict[str, Any]]) -> list[str]:
-    """What every row was given: said once where it is the same."""
-    said = {}
-    for line in results:
-        metrics = line["metrics"] | {"epochs": line.get("config", {}).get("training", {}).get("epochs", math.nan)}
-        known = [name for name in BUDGET if math.isfinite(metrics.get(name, math.nan)) and metrics[name]]
-        said[line["row"]] = ", ".join(_counted(_short(metrics[name]), BUDGET[name]) for name in known)
-    if len(set(said.values())) == 1:
-        text = next(iter(said.values()))
-        return [f"budget of {'every row' if len(said) > 1 else 'the row'}: {text}"] * bool(text)
-    return [f"budget of {row}: {text}" for row, text in said.items() if text]
-
-
-def _counted(number: str, what: str) -> str:
-    return f"{number} {what.removesuffix('s') if number == '1' else what}"
-
-
-def _short(value: float) -> str:
-    """Three digits and a power of ten that has a name.
-
-    >>> [_short(value) for value in (7, 4321, 2.5e12)]
-    ['7', '4,321', '2.5 T']
-    """
-    for power, name in ((12, "T"), (9, "G"), (6, "M")):
-        if value >= 10**power:
-            return f"{value / 10**power:.3g} {name}"
-    return f"{value:,.0f}"
