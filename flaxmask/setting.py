@@ -56,7 +56,7 @@ class Setting:
         optimizer = make_optimizer(config.training, len(plan))
 
         def apply(params: Any, batch: Batch, rng: Any) -> Any:
-            return model.apply(params, batch, deterministic=False, rngs={"dropout": rng})
+            return model.apply(params, batch, deterministic=False, rngs={"dropout": rng}, method="readout")
 
         update = functools.partial(
             train_step,

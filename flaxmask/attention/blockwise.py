@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from flaxmask.attention.call import Call, Lowering, content_refusal
-from flaxmask.attention.products import einsum32
 from flaxmask.attention.token_blocks import padded_tokens, split_bias, take
 from flaxmask.masks import Mask
 from flaxmask.masks.evaluate import evaluate
+from flaxmask.products import einsum32
 from flaxmask.tokens import EMPTY, Array, Tokens
 
 

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from flaxmask.attention.bias import whole_bias
 from flaxmask.attention.call import Call, Lowering, dense_lowering
 from flaxmask.attention.dropout import dropout
-from flaxmask.attention.products import einsum32
 from flaxmask.masks import Mask
 from flaxmask.masks.evaluate import evaluate
+from flaxmask.products import einsum32
 from flaxmask.tokens import Array, Tokens
 
 

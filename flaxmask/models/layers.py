@@ -3,15 +3,16 @@
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
 from flaxmask.attention import MultiHeadAttention
+from flaxmask.attention.dropout import dropout
 from flaxmask.masks import Mask
 from flaxmask.models.config import TransformerConfig
 from flaxmask.models.slots import HeadsFirst, LayerSlots, turned
+from flaxmask.readout import Readout
 from flaxmask.tokens import PADDING, Array, Tokens
 
 
@@ -42,15 +43,23 @@ class Embedder(nn.Module):
         rows = jnp.take(self.embedding, ids, axis=0)
         return jnp.where((ids == PADDING)[..., None], 0.0, rows).astype(self.dtype) * self.d_model**0.5
 
-    def logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
-        """Products with every row of the table, float32."""
-        return x @ self.embedding.astype(self.dtype).T
+    def readout(self, x: Float[Array, "B T D"]) -> Readout:
+        """Products with every row of the table."""
+        return Readout(x, self.embedding.astype(self.dtype))
 
 
-def hide_pad(logits: Float[Array, "B T V"]) -> Float[Array, "B T V"]:
-    """Logits in float32, the pad's (id 0) at -inf."""
-    never = jnp.full((*logits.shape[:-1], 1), -jnp.inf, jnp.float32)
-    return jax.lax.dynamic_update_slice_in_dim(logits.astype(jnp.float32), never, PADDING, axis=-1)
+class Head(nn.Module):
+    """A readout with parameters of its own, under the names that `nn.Dense` gives them."""
+
+    labels: int
+    dtype: jnp.dtype = jnp.dtype("float32")
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Readout:
+        """Products with every column of the kernel, and a bias."""
+        kernel = self.param("kernel", nn.linear.default_kernel_init, (x.shape[-1], self.labels))
+        bias = self.param("bias", nn.initializers.zeros, (self.labels,))
+        return Readout(x.astype(self.dtype), kernel.astype(self.dtype).T, bias.astype(self.dtype))
 
 
 class Positions(nn.Module):
@@ -72,6 +81,16 @@ class Positions(nn.Module):
         # there would reach everybody, since 0 · NaN is NaN.
         positions = jnp.where(tokens.real, tokens.positions, 0)
         return x + jnp.take(table, positions, axis=0, mode="fill").astype(x.dtype)
+
+
+class Dropout(nn.Module):
+    """`dropout` with keys of the stream "dropout"."""
+
+    rate: float
+
+    def __call__(self, x: Float[Array, "*axes"], deterministic: bool) -> Float[Array, "*axes"]:
+        """Some of `x`; all of it where `deterministic`."""
+        return x if deterministic or not self.rate else dropout(x, self.rate, self.make_rng("dropout"))
 
 
 class Memory(NamedTuple):
@@ -112,7 +131,7 @@ class Layer(nn.Module):
         if self.cross:
             self.cross_attention, self.cross_norm = attention(), norm()
         self.expand, self.contract, self.ffn_norm = dense(config.d_ffn), dense(config.d_model), norm()
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
 
     def _before(self, norm: nn.Module, x: Array) -> Array:
         """What a sub-layer reads."""

@@ -13,7 +13,7 @@ from flaxmask.audit import Attends
 from flaxmask.masks.evaluate import evaluate
 from flaxmask.masks.meaning import ceiling
 from flaxmask.models.config import MaskConfig, RecurrentConfig
-from flaxmask.models.layers import Embedder, hide_pad
+from flaxmask.models.layers import Dropout, Embedder, Head
 from flaxmask.models.recurrence import (
     Carry,
     Read,
@@ -23,6 +23,7 @@ from flaxmask.models.recurrence import (
     final_states,
     recurrence_mask,
 )
+from flaxmask.readout import Readout
 from flaxmask.tokens import Array, Batch, Tokens
 
 
@@ -148,11 +149,15 @@ class RecurrentEncoderDecoder(nn.Module):
             self.attention = MultiHeadAttention(1, config.hidden)
         if config.attention != "none":
             self.combine = nn.Dense(config.hidden)
-        self.head = nn.Dense(self.target_vocabulary)
-        self.drop = nn.Dropout(config.dropout)
+        self.head = Head(self.target_vocabulary)
+        self.drop = Dropout(config.dropout)
 
     def __call__(self, batch: Batch, deterministic: bool = True) -> Float[Array, "B T V"]:
         """Logits of every label, the whole target at once."""
+        return self.readout(batch, deterministic).logits()
+
+    def readout(self, batch: Batch, deterministic: bool = True) -> Readout:
+        """The same logits, not built yet."""
         encoded = self.encode(batch.source, deterministic)
         return self._decode(encoded, batch.source, batch.target, (None,) * len(self.decoder), deterministic)[0]
 
@@ -182,8 +187,8 @@ class RecurrentEncoderDecoder(nn.Module):
         shape = tokens.shape
         if shape[0] != cache.source.shape[0]:  # the cache has a row for each hypothesis
             tokens = jax.tree.map(lambda x: x.reshape(-1, 1), tokens)
-        logits, layers = self._decode(cache.encoded, cache.source, tokens, cache.layers, True)
-        return logits.reshape(*shape, -1), Cache(layers, cache.encoded, cache.source)
+        readout, layers = self._decode(cache.encoded, cache.source, tokens, cache.layers, True)
+        return readout.logits().reshape(*shape, -1), Cache(layers, cache.encoded, cache.source)
 
     def flow(self, batch: Batch) -> list[Attends]:
         """Who reads whom, step by step, for `audit.closure`; layers are named as Linen names them."""
@@ -207,7 +212,7 @@ class RecurrentEncoderDecoder(nn.Module):
 
     def _decode(
         self, encoded: Encoded, source: Tokens, target: Tokens, carries: tuple, deterministic: bool
-    ) -> tuple[Float[Array, "B T V"], tuple[Carry, ...]]:
+    ) -> tuple[Readout, tuple[Carry, ...]]:
         x = self.drop(self.target_embedder(target.ids), deterministic=deterministic)
         kept, seen = [], x[..., :0]
         for i, (layer, carry) in enumerate(zip(self.decoder, carries, strict=True)):
@@ -222,7 +227,7 @@ class RecurrentEncoderDecoder(nn.Module):
             seen = self.attention(x, encoded.outputs, self.masks.formula("cross"), target, source, deterministic)
         if self.config.attention != "none":
             x = self.drop(nn.tanh(self.combine(jnp.concatenate([x, seen], axis=-1))), deterministic=deterministic)
-        return hide_pad(self.head(x)), tuple(kept)
+        return self.head(x), tuple(kept)
 
     def _initial(self, number: int, encoded: Encoded, source: Tokens, target: Tokens) -> State:
         """For each slot of the target, what its segment's decoder layer starts from."""
@@ -276,8 +281,8 @@ class RecurrentStack(nn.Module):
         self.layers = [RecurrentLayer(config) for _ in range(self._depth)]
         if self.pooled:
             self.final = FinalState(config)
-        self.head = nn.Dense(self.labels)
-        self.drop = nn.Dropout(config.dropout)
+        self.head = Head(self.labels)
+        self.drop = Dropout(config.dropout)
 
     @property
     def _depth(self) -> int:
@@ -285,11 +290,15 @@ class RecurrentStack(nn.Module):
 
     def __call__(self, batch: Batch, deterministic: bool = True) -> Float[Array, "B T V"]:
         """Logits of every label."""
+        return self.readout(batch, deterministic).logits()
+
+    def readout(self, batch: Batch, deterministic: bool = True) -> Readout:
+        """The same logits, not built yet."""
         tokens = getattr(batch, self.stream)
         x = self.drop(self.embedder(tokens.ids), deterministic=deterministic)
         for layer in self.layers:
             x = self.drop(layer(x, tokens)[0], deterministic=deterministic)
-        return hide_pad(self.head(self.final(x, tokens) if self.pooled else x))
+        return self.head(self.final(x, tokens) if self.pooled else x)
 
     def flow(self, batch: Batch) -> list[Attends]:
         """Who reads whom, step by step, for `audit.closure`; layers are named as Linen names them."""

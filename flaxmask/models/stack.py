@@ -14,9 +14,10 @@ from jaxtyping import Float
 from flaxmask.audit import Attends
 from flaxmask.masks.meaning import ceiling
 from flaxmask.models.config import MaskConfig, TransformerConfig
-from flaxmask.models.layers import Embedder, Layer, Positions, hide_pad
+from flaxmask.models.layers import Dropout, Embedder, Head, Layer, Positions
 from flaxmask.models.pooling import Pooled, pooled_flow
 from flaxmask.models.slots import Slots
+from flaxmask.readout import Readout
 from flaxmask.tokens import Array, Batch, Tokens
 
 
@@ -79,8 +80,8 @@ class Stack(nn.Module):
         if self._pools:
             self.pool = Pooled(config)
         if not self._tied:
-            self.head = nn.Dense(self.labels, dtype=dtype)
-        self.drop = nn.Dropout(config.dropout)
+            self.head = Head(self.labels, dtype)
+        self.drop = Dropout(config.dropout)
 
     @property
     def _depth(self) -> int:
@@ -101,18 +102,22 @@ class Stack(nn.Module):
 
     def __call__(self, batch: Batch, deterministic: bool = True) -> Float[Array, "B T V"]:
         """Logits of every label."""
+        return self.readout(batch, deterministic).logits()
+
+    def readout(self, batch: Batch, deterministic: bool = True) -> Readout:
+        """The same logits, not built yet."""
         tokens = getattr(batch, self.stream)
         x = self.drop(self.positions(self.embedder(tokens.ids), tokens), deterministic=deterministic)
         for layer in self.layers:
             x, _ = layer(x, tokens, self._mask, deterministic=deterministic)
         if self._pools:
             x = self.pool(x, tokens, deterministic)
-        return self._logits(x)
+        return self._readout(x)
 
-    def _logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+    def _readout(self, x: Float[Array, "B T D"]) -> Readout:
         if self.config.norm == "pre":
             x = self.norm(x)
-        return hide_pad(self.embedder.logits(x) if self._tied else self.head(x))
+        return self.embedder.readout(x) if self._tied else self.head(x)
 
     def start(self, source: Tokens, length: int) -> StackCache:
         """Read `source` as a prefix, and make a cache with `length` empty slots behind it."""
@@ -137,7 +142,7 @@ class Stack(nn.Module):
         for number, layer in enumerate(self.layers):
             x, written = layer(x, tokens, self._mask, cache=slots.of_layer(number, cache.slots.filled))
             layers.append(written)
-        return self._logits(x), cache._replace(slots=slots._replace(layers=tuple(layers)))
+        return self._readout(x).logits(), cache._replace(slots=slots._replace(layers=tuple(layers)))
 
     def flow(self, batch: Batch) -> list[Attends]:
         """Who reads whom, step by step, for `audit.closure`; layers are named as Linen names them."""

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from flaxmask.audit import Attends
 from flaxmask.masks.meaning import ceiling
 from flaxmask.models.config import MaskConfig, TransformerConfig
-from flaxmask.models.layers import Embedder, Layer, Memory, Positions, hide_pad
+from flaxmask.models.layers import Dropout, Embedder, Head, Layer, Memory, Positions
 from flaxmask.models.slots import HeadsFirst, Slots
+from flaxmask.readout import Readout
 from flaxmask.tokens import Array, Batch, Tokens
 
 
@@ -79,17 +80,21 @@ class Transformer(nn.Module):
         if config.norm == "pre":
             self.encoder_norm, self.decoder_norm = nn.LayerNorm(dtype=dtype), nn.LayerNorm(dtype=dtype)
         if not config.tie_logits:
-            self.head = nn.Dense(self.target_vocabulary, dtype=dtype)
-        self.drop = nn.Dropout(config.dropout)
+            self.head = Head(self.target_vocabulary, dtype)
+        self.drop = Dropout(config.dropout)
 
     def __call__(self, batch: Batch, deterministic: bool = True) -> Float[Array, "B T V"]:
         """Logits of every label, the whole target at once."""
+        return self.readout(batch, deterministic).logits()
+
+    def readout(self, batch: Batch, deterministic: bool = True) -> Readout:
+        """The same logits, not built yet."""
         encoded = self.encode(batch.source, deterministic)
         x = self._embed_target(batch.target, deterministic)
         for layer in self.decoder:
             memory = self._memory(layer.project_memory(encoded), batch.source)
             x, _ = layer(x, batch.target, self.masks.formula("decoder"), memory, deterministic)
-        return self._logits(x)
+        return self._readout(x)
 
     def flow(self, batch: Batch) -> list[Attends]:
         """Who reads whom, step by step, for `audit.closure`; layers are named as Linen names them."""
@@ -131,7 +136,7 @@ class Transformer(nn.Module):
             own = slots.of_layer(number, cache.slots.filled)
             x, written = layer(x, tokens, self.masks.formula("decoder"), read, cache=own)
             layers.append(written)
-        return self._logits(x), cache._replace(slots=slots._replace(layers=tuple(layers)))
+        return self._readout(x).logits(), cache._replace(slots=slots._replace(layers=tuple(layers)))
 
     def _memory(self, key_value: HeadsFirst, source: Tokens) -> Memory:
         return Memory(key_value, source, self.masks.formula("cross"))
@@ -140,7 +145,7 @@ class Transformer(nn.Module):
         x = self.target_positions(self.target_embedder(target.ids), target)
         return self.drop(x, deterministic=deterministic)
 
-    def _logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+    def _readout(self, x: Float[Array, "B T D"]) -> Readout:
         if self.config.norm == "pre":
             x = self.decoder_norm(x)
-        return hide_pad(self.target_embedder.logits(x) if self.config.tie_logits else self.head(x))
+        return self.target_embedder.readout(x) if self.config.tie_logits else self.head(x)

@@ -39,7 +39,7 @@ METRICS = {
     "updates": Metric("updates"),
     "real_tokens": Metric("real tokens seen", "M", 2, scale=1e-6),
     "epochs": Metric("epochs"),
-    "flops": Metric("FLOP", "T", 2, scale=1e-12, measured=True),
+    "flops": Metric("FLOP", "T", 2, scale=1e-12),
     "train_seconds": Metric("training", "s", 0, "low", measured=True),
     "rows": Metric("rows", "an epoch"),
     "shapes": Metric("shapes"),

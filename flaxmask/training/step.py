@@ -13,6 +13,7 @@ from flax import jax_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from flaxmask.tokens import Array, Batch
+from flaxmask.training.flops import count_flops
 from flaxmask.training.loss import cross_entropy
 
 Apply = Callable[[Any, Batch, Array], Any]
@@ -95,7 +96,7 @@ class CompiledStep:
       compile_seconds: spent on tracing and compiling them.
       compile_cached: how many of them came from jax's persistent cache, and so cost little.
       peak_memory_bytes: of the largest program: arguments, outputs and temporaries, a device.
-      flops: floating-point operations of all updates done, as the compiler counts them; over all devices.
+      flops: of all updates done, over all devices; see `count_flops`.
     """
 
     def __init__(self, step: Callable, parallel: str = "jit", devices: list | None = None):
@@ -136,8 +137,7 @@ class CompiledStep:
         leaves, treedef = jax.tree.flatten(batch)
         key = (treedef, tuple(leaf.shape for leaf in leaves))
         if key not in self._compiled:
-            compiled = self._compile(state, batch)
-            self._compiled[key] = compiled, _flops(compiled) * len(self.devices)
+            self._compiled[key] = self._compile(state, batch), count_flops(self._function, state, batch)
         compiled, flops = self._compiled[key]
         state, metrics = compiled(state, batch)
         self.flops += flops
@@ -186,9 +186,3 @@ def _memory(compiled) -> int:
         + analysis.temp_size_in_bytes
         - analysis.alias_size_in_bytes
     )
-
-
-def _flops(compiled) -> float:
-    """Of one run of a program on one device; 0 where the compiler does not say."""
-    analysis = compiled.cost_analysis()
-    return max(0.0, float((analysis or {}).get("flops", 0.0)))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from flaxmask import Tokens, attention, masks
+from flaxmask.attention.dropout import dropout
 from tests.masks.test_evaluate import oracle
 from tests.toy import random_tokens
 
@@ -123,6 +124,22 @@ def test_dropout_drops_its_share_and_keeps_the_mean(implementation):
     np.testing.assert_allclose(kept, np.round(kept), atol=1e-4)
     assert abs(kept.mean() - 6) < 0.15
     assert abs(kept.var() - 8 * 0.25 * 0.75) < 0.3
+
+
+@pytest.mark.parametrize(("rate", "rounded"), [(0.1, 26 / 256), (0.3, 77 / 256), (0.5, 0.5), (0.001, 66 / 65536)])
+def test_dropout_of_a_rate_that_bits_can_say(rate, rounded):
+    """Each element alone, though 4 or 2 of them share a random word; the last axis is no multiple of either."""
+    x = jnp.ones((5_000, 3, 13))
+    out = np.asarray(dropout(x, rate, jax.random.PRNGKey(0)))
+    dropped = out == 0.0
+    np.testing.assert_allclose(out[~dropped], 1 / (1 - rounded), rtol=1e-6)
+    error = (rounded * (1 - rounded) / dropped.size) ** 0.5
+    assert abs(dropped.mean() - rounded) < 4 * error
+    rows = dropped.reshape(-1, 13)
+    if rate >= 0.1:  # of rarer ones there are too few pairs
+        assert np.abs(np.corrcoef(rows.T) - np.eye(13)).max() < 5 / len(rows) ** 0.5
+    np.testing.assert_array_equal(out, dropout(x, rate, jax.random.PRNGKey(0)))
+    assert (out != dropout(x, rate, jax.random.PRNGKey(1))).any()
 
 
 SHAPE = jnp.ones((2, 3, 4, 8))

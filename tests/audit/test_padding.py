@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flaxmask import Batch, Tokens, audit, masks
-from flaxmask.models.layers import hide_pad
+from flaxmask.readout import Readout
 from flaxmask.training.loss import cross_entropy
 from tests import toy
 
@@ -34,7 +34,7 @@ def apply(params, batch):
         (masks.causal & masks.segment)(batch.target, batch.target),
     )
     mean = cross[:, 0] / jnp.maximum(cross[:, 0].sum(-1, keepdims=True), 1) @ source[batch.source.ids]
-    return hide_pad((mean + causal[:, 0].astype(jnp.float32) @ target[batch.target.ids]) @ target.T)
+    return Readout(mean + causal[:, 0].astype(jnp.float32) @ target[batch.target.ids], target).logits()
 
 
 def right(params, batch, smoothing=0.1):
@@ -63,7 +63,7 @@ def test_the_loss_of_training_is_clean():
 def test_the_loss_of_a_transformer_is_clean():
     @jax.jit
     def loss(params, batch):
-        return cross_entropy(toy.model().apply(params, batch), batch.labels, batch.weights, 0.1)
+        return cross_entropy(toy.model().apply(params, batch, method="readout"), batch.labels, batch.weights, 0.1)
 
     report = audit.padding(loss, toy.params(), ALONE, PACKED, pad_rows)
     assert report.ok, str(report)

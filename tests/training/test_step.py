@@ -19,7 +19,7 @@ DATA = toy.examples(64)
 BATCHES = toy.batches(DATA, "static", 16)
 UPDATE = functools.partial(
     train_step,
-    apply=lambda params, batch, rng: toy.model().apply(params, batch),
+    apply=lambda params, batch, rng: toy.model().apply(params, batch, method="readout"),
     optimizer=OPTIMIZER,
     label_smoothing=0.1,
 )
@@ -86,7 +86,7 @@ def test_a_batch_of_padding_alone_changes_nothing_to_nan():
 @pytest.mark.slow
 def test_dropout_differs_from_update_to_update_and_repeats_with_the_seed():
     model = toy.model(dataclasses.replace(toy.CONFIG, dropout=0.3))
-    apply = lambda params, batch, rng: model.apply(params, batch, False, rngs={"dropout": rng})
+    apply = lambda params, batch, rng: model.apply(params, batch, False, rngs={"dropout": rng}, method="readout")
     update = jax.jit(functools.partial(train_step, apply=apply, optimizer=OPTIMIZER, label_smoothing=0.0))
     first = update(start(), BATCHES[0])[1]["loss"]
     assert update(start(), BATCHES[0])[1]["loss"] == first
