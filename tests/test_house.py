@@ -39,6 +39,8 @@ ROOMS = (
     "masks",
     "overrides",
     "tokens",
+    "lock",
+    "stopping",
     "names",
 )
 # Beyond the order: these know functions, not models; and reports are made of files alone.
