@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flaxmask import commands
+from flaxmask import commands, stopping
 from flaxmask import experiment as experiments
 from flaxmask.commands import EXPERIMENTS
 from flaxmask.names import Refused
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         if options.list:
             return show_list()
         if options.report:
-            return show_reports(options.report, options.workdir)
+            return show_reports(options.report, options.workdir, options.wait)
         if options.translate:
             return translate(options, overrides)
         if options.export:
@@ -44,6 +44,11 @@ def main(arguments: list[str]) -> int:
     except FloatingPointError as error:
         print(f"run.py: {error}; the checkpoint before it is kept", file=sys.stderr)
         return 1
+    except stopping.Stopped as stopped:
+        kept = f": {stopped}" if str(stopped) else ""
+        by = stopping.name_of(stopped.by)
+        print(f"run.py: stopped by {by}{kept}; the same command goes on from there", file=sys.stderr)
+        return stopped.exit_code
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,6 +68,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--row", action="append", metavar="ROW", help="fill this row now (may be repeated)")
     parser.add_argument("--workdir", type=Path, metavar="DIR", help="folder of the run; results/NAME by default")
     parser.add_argument("--parallel", default="jit", help="jit (the default) or pmap, over all local devices")
+    parser.add_argument("--wait", action="store_true", help="until no other run holds the folder; else it is refused")
     parser.add_argument("--dry-run", action="store_true", help="parameters, memory, updates and time, without a run")
     parser.add_argument("--audit", action="store_true", help="print what the audit found of every row")
     parser.add_argument("--track", action="append", metavar="KIND", help="tensorboard or wandb, beside metrics.jsonl")
@@ -114,14 +120,13 @@ def show_list() -> int:
     return 0
 
 
-def show_reports(directories: list[Path], joined: Path | None = None) -> int:
+def show_reports(directories: list[Path], joined: Path | None = None, wait: bool = False) -> int:
     """Write every report anew and print its tables; of several runs also one report of all."""
-    from flaxmask.reporting import report
-
-    tables, said = [table for directory in directories for table in report.write(directory)], ""
+    tables = [table for directory in directories for table in commands.write_reports([directory], directory, wait)]
+    said = ""
     if len(directories) > 1:
         out = joined or Path("results") / "report"
-        tables, said = report.write_joined(directories, out), f"report: {out / 'report.html'}\n"
+        tables, said = commands.write_reports(directories, out, wait), f"report: {out / 'report.html'}\n"
     show(tables)
     print(said, end="")
     return 0
@@ -138,11 +143,13 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         parallel=options.parallel,
         overrides=overrides,
         track=options.track or (),
+        wait=options.wait,
     )
     if options.dry_run:
         show([commands.estimates(table)])
         return 0
-    commands.fill(table, show)
+    with stopping.listening():
+        commands.fill(table, show)
     if options.audit:
         print("\n".join(table.audits()))
     print(f"report: {table.workdir / 'report.html'}")

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flaxmask import stopping
 from flaxmask.attended import attended
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig
@@ -105,7 +106,13 @@ def _train(
     step = CompiledStep(setting.update, parallel, jax.local_devices())
     iterator = batches(setting.task.train, setting.plan, setting.noise)
     averaged = training.average_epochs or 0
-    with Checkpoints(checkpoints, training) as saved, _Bar(label, len(setting.plan)) as bar:
+
+    def watch(params: Any) -> dict[str, float]:
+        # Points of a curve are of greedy decoding: what is compared along it, beams would only delay.
+        with stopping.at_once():
+            return evaluate(setting.watched, setting.model, params, setting.config.data).metrics
+
+    with stopping.deferred(), Checkpoints(checkpoints, training) as saved, _Bar(label, len(setting.plan)) as bar:
 
         def report(progress: loop.Progress):
             bar.show(progress)
@@ -120,11 +127,11 @@ def _train(
             training.checkpoint_every,
             report,
             setting.fingerprint,
-            # Points of a curve are of greedy decoding: what is compared along it, beams would only delay.
-            lambda params: evaluate(setting.watched, setting.model, params, setting.config.data).metrics,
+            watch,
             training.curve_every,
             training.on_nan == "record",
             setting.plan.ends[-averaged:].tolist() if averaged else (),
+            stopping.asked,
         )
         return state._replace(params=saved.chosen(judged_params(state.params, state.opt_state))), progress
 

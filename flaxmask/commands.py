@@ -1,6 +1,7 @@
 """What the command line does, as functions: a notebook calls `run_experiment`, and needs no flags."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flaxmask import experiment as experiments
+from flaxmask import lock, stopping
 from flaxmask.names import Refused, nearest
 from flaxmask.reporting import tracking
 
@@ -43,6 +45,7 @@ def prepare(
     parallel: str = "jit",
     overrides: Mapping[str, Any] | None = None,
     track: Sequence[str] = (),
+    wait: bool = False,
 ) -> experiments.Run:
     """A table to be filled. Everything that can be refused is refused here, before jax starts.
 
@@ -55,6 +58,7 @@ def prepare(
       parallel: "jit" or "pmap", over all local devices.
       overrides: settings other than the experiment's, by their dotted names.
       track: "tensorboard", "wandb" or both, beside `metrics.jsonl`.
+      wait: until no other run holds the folder, instead of being refused then.
 
     Raises:
       Refused: one line that names what cannot be, and the mend.
@@ -72,7 +76,7 @@ def prepare(
     tracking.check(track)
     place = Path(workdir) if workdir else Path("results") / experiment.name
     count = seeds or experiment.seeds[scale]
-    return experiments.Run(experiment, scale, count, place, configs, parallel, tuple(rows), tuple(track))
+    return experiments.Run(experiment, scale, count, place, configs, parallel, tuple(rows), tuple(track), wait)
 
 
 def run_experiment(name: str, scale: str = "quick", **how: Any) -> Filled:
@@ -84,26 +88,51 @@ def run_experiment(name: str, scale: str = "quick", **how: Any) -> Filled:
       how: see `prepare`.
 
     Raises:
-      Refused: see `prepare`; or the folder holds results of another configuration.
+      Refused: see `prepare`; or the folder holds results of another configuration, or another run fills it now.
     """
     return fill(prepare(name, scale, **how))
 
 
 def fill(table: experiments.Run, show: Callable[[list["Table"]], Any] = lambda tables: None) -> Filled:
     """The same of a table that is prepared; `show` gets what is filled, whatever ended the run."""
-    table.claim()
-    start_jax()
-    from flaxmask.cell import run_cell
-    from flaxmask.reporting import report, results
+    with lock.held(table.workdir, table.wait, _say):
+        table.claim()
+        start_jax()
+        from flaxmask.cell import run_cell
+        from flaxmask.reporting import report, results
 
-    tables = []
-    try:
-        table.run(run_cell, _now_and_then(table.workdir), lambda text: print(text, file=sys.stderr, flush=True))
-    finally:
-        if results.read(table.workdir):  # whatever stopped the run, what is filled is shown
-            tables = report.write(table.workdir)
-            show(tables)
+        tables = []
+        try:
+            table.run(run_cell, _now_and_then(table.workdir), _say)
+        finally:
+            # Whatever stopped the run, what is filled is shown; but a scheduler that asked does not wait for figures.
+            if results.read(table.workdir) and stopping.by() != signal.SIGTERM:
+                tables = report.write(table.workdir)
+                show(tables)
     return Filled(tables, table.workdir)
+
+
+def write_reports(directories: Sequence[Path], out: Path, wait: bool = False) -> list["Table"]:
+    """The tables of runs, written into a folder that may be one of theirs.
+
+    The files of a run that goes on are left to it, which writes them anew as it goes: they are not written here then.
+
+    Raises:
+      Refused: a folder that holds no run; see also `reporting.report.write_joined`.
+    """
+    from flaxmask.reporting import report
+
+    found = report.join(directories)
+    try:
+        with lock.held(out, wait, _say):
+            return report.write_joined(directories, out)
+    except lock.InUse as error:
+        _say(f"{error.said}: its tables as they are now, and no file is written")
+        return [table for run in found for table in report.tables(run)]
+
+
+def _say(text: str):
+    print(text, file=sys.stderr, flush=True)
 
 
 def _now_and_then(workdir: Path, seconds: float = 10.0) -> Callable[[], None]:

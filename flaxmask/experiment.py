@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from flaxmask import stopping
 from flaxmask.data.config import DataConfig, PackingConfig
 from flaxmask.decoding.config import DecodingConfig
 from flaxmask.models.config import MaskConfig, RecurrentConfig, TransformerConfig
@@ -185,6 +186,7 @@ class Run:
       parallel: jit or pmap.
       only: rows to fill now; none is all of them. The others stay open.
       track: where every update is written to, beside `metrics.jsonl`; see `reporting.tracking`.
+      wait: for another run that holds the folder, instead of being refused.
     """
 
     experiment: Experiment
@@ -195,6 +197,7 @@ class Run:
     parallel: str = "jit"
     only: tuple[str, ...] = ()
     track: tuple[str, ...] = ()
+    wait: bool = False
 
     def settings(self) -> dict[str, Any]:
         """What two runs must share to share a folder."""
@@ -218,13 +221,11 @@ class Run:
         return tuple(dataclasses.replace(p, rows=tuple(r for r in p.rows if r in self.configs)) for p in parts)
 
     def claim(self):
-        """Take the folder: a new one, or one of the same settings.
+        """Take the folder, which is `lock.held`: a new one, or one of the same settings.
 
         Raises:
           Refused: it holds results of other settings; the message names the first that differs.
         """
-        if self.workdir.exists() and not self.workdir.is_dir():
-            raise Refused(f"{self.workdir} is a file: name a folder with --workdir")
         settings = json.loads(json.dumps(self.settings()))
         checkpoints = self.workdir / "checkpoints"
         # A run that computed nothing yet holds nothing that could be lost.
@@ -262,6 +263,7 @@ class Run:
 
         Raises:
           Missing: data of some rows cannot be had; all other cells are filled.
+          Stopped: somebody asked for it; the message names the cell that goes on next time.
         """
         missing: dict[str, str] = {}
         cells, began = self.cells(), time.perf_counter()
@@ -274,6 +276,9 @@ class Run:
             except Missing as error:
                 missing[row] = str(error)
                 continue
+            except stopping.Stopped as stopped:
+                said = f"{row}, seed {seed}: {stopped}".removesuffix(": ")
+                raise stopping.Stopped(f"{said}; its checkpoints are in {kept.checkpoints}") from None
             config = dataclasses.asdict(self.configs[row])
             digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
             line = {
@@ -288,6 +293,7 @@ class Run:
             }
             results.append(self.workdir, line)
             finished()
+            stopping.check()
         if missing:
             raise Missing(f"not filled: {', '.join(missing)}; {next(iter(missing.values()))}")
 

@@ -41,6 +41,8 @@ ROOMS = (
     "products",
     "overrides",
     "tokens",
+    "lock",
+    "stopping",
     "names",
 )
 # Beyond the order: these know functions, not models; and reports are made of files alone.

@@ -12,6 +12,7 @@ import pytest
 
 import run
 from flaxmask import experiment as experiments
+from flaxmask import lock
 from flaxmask.experiment import Config, find
 from flaxmask.names import Refused
 from flaxmask.overrides import keys
@@ -336,6 +337,23 @@ def test_what_is_cut_is_counted(finished):
     counted = {line["metrics"]["truncated_examples"] for line in lines(finished[0])}
     assert len(counted) == 1, "the task cuts, not the layout"
     assert counted.pop() > 10
+
+
+def test_a_folder_in_use_is_refused_in_one_line_and_its_report_only_shown(finished, capsys):
+    workdir, _ = finished
+    with lock.held(workdir):
+        assert run.main(["--experiment", "padding", "--scale", "smoke", "--workdir", str(workdir), *TINY]) == 2
+        refused = capsys.readouterr().err
+        before = (workdir / "table.md").stat().st_mtime_ns
+        assert run.main(["--report", str(workdir)]) == 0
+        out, err = capsys.readouterr()
+    assert refused.count("\n") == 1
+    assert f"run.py: {workdir} is in use by process {os.getpid()} on " in refused
+    assert "wait for it with --wait" in refused
+    assert "packed" in out
+    assert "in use by process" in err
+    assert (workdir / "table.md").stat().st_mtime_ns == before
+    assert not (workdir / lock.FILE).exists()
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ class Checkpoints:
     def __init__(self, directory: Path, config: TrainingConfig = DEFAULTS):
         options = ocp.CheckpointManagerOptions(max_to_keep=config.keep_checkpoints, enable_async_checkpointing=True)
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
-        self._by = config.best_by
+        self._by, self._averaged = config.best_by, config.average_epochs
         # A later checkpoint must not be whole before these are: they are waited for.
         waiting = functools.partial(ocp.CheckpointManagerOptions, enable_async_checkpointing=False)
         self._kept = None
@@ -75,7 +75,7 @@ class Checkpoints:
         """What the run is judged by: the mean of the parameters that are kept, which lies in a flatter place than each
         (Izmailov et al. 2018), or the best; those given where none are kept.
         """
-        steps = [] if self._kept is None else self._kept.all_steps()
+        steps = self._judged()
         if self._kept is None or not steps:
             return params
         like = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, params))
@@ -83,6 +83,14 @@ class Checkpoints:
         for step in steps:
             total = jax.tree.map(lambda sum_, x: sum_ + np.asarray(x), total, self._kept.restore(step, args=like))
         return jax.tree.map(lambda sum_, x: (sum_ / len(steps)).astype(x.dtype), total, params)
+
+    def _judged(self) -> list[int]:
+        """Updates whose parameters are judged. A run that was killed may not have removed those that they replaced."""
+        if self._kept is None or not self._kept.all_steps():
+            return []
+        if self._averaged is not None:
+            return sorted(self._kept.all_steps())[-self._averaged :]
+        return [step for step in [self._kept.best_step()] if step is not None]
 
     @property
     def latest(self) -> int | None:

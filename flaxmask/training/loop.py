@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from flaxmask.names import Refused
+from flaxmask.stopping import Stopped
 from flaxmask.tokens import Batch
 from flaxmask.training.checkpoint import Checkpoints
 from flaxmask.training.optimizer import judged_params
@@ -73,6 +74,7 @@ def train(
     watch_every: int | None = None,
     record_nan: bool = False,
     keep_at: Collection[int] = (),
+    stop: Callable[[int], bool] = lambda update: False,
 ) -> tuple[TrainState, Progress]:
     """Run the iterator to its end, from the newest checkpoint where there is one.
 
@@ -88,12 +90,14 @@ def train(
       watch_every: updates between two points; None draws no curve.
       record_nan: end at a loss that is no number, instead of raising.
       keep_at: updates after which the parameters are kept beside the checkpoints.
+      stop: asked after every update whether to stop there.
 
     Returns:
       The last state, as one copy, and the progress.
 
     Raises:
       FloatingPointError: a loss that is no number; the message names the update.
+      Stopped: `stop` said so, or `watch` was broken off; a checkpoint was saved first.
     """
     progress = Progress(devices=len(step.devices), plan=plan)
     if checkpoints is not None and checkpoints.latest is not None:
@@ -113,6 +117,34 @@ def train(
         return state, progress
     placed = step.place(state)
     clock = _Clock(step, progress)
+
+    def save():
+        if checkpoints is not None and checkpoints.latest != progress.steps:
+            checkpoints.save(step.fetch(placed), iterator, dataclasses.asdict(progress))
+            clock.skip()
+
+    def stopped() -> Stopped:
+        save()
+        return Stopped(f"update {progress.steps} is saved")
+
+    def settle():
+        """What an update owes beside itself: a point of the curve, and parameters that the run may be judged by."""
+        if watch is not None and watch_every is not None and progress.since and progress.steps % watch_every == 0:
+            now = step.fetch(placed)
+            params = judged_params(now.params, now.opt_state)
+            try:
+                judged = watch(params)
+            except Stopped:
+                raise stopped() from None
+            _add_point(progress, judged)
+            if checkpoints is not None:
+                checkpoints.keep(progress.steps, params, judged)
+            clock.skip()
+        if checkpoints is not None and progress.steps in keep_at:
+            checkpoints.keep(progress.steps, step.fetch(placed).params)
+            clock.skip()
+
+    settle()  # of the update at which a run was stopped
     for batch in iterator:
         placed, metrics = step(placed, batch)
         progress.steps += 1
@@ -129,22 +161,12 @@ def train(
         if watch is not None and watch_every is not None:
             progress.since += 1
             progress.since_loss += progress.loss
-            if progress.steps % watch_every == 0:
-                now = step.fetch(placed)
-                params = judged_params(now.params, now.opt_state)
-                judged = watch(params)
-                _add_point(progress, judged)
-                if checkpoints is not None:
-                    checkpoints.keep(progress.steps, params, judged)
-                clock.skip()
-        if checkpoints is not None and progress.steps in keep_at:
-            checkpoints.keep(progress.steps, step.fetch(placed).params)
-            clock.skip()
+        if stop(progress.steps):
+            raise stopped()
+        settle()
         if checkpoints is not None and progress.steps % checkpoint_every == 0:
-            checkpoints.save(step.fetch(placed), iterator, dataclasses.asdict(progress))
-            clock.skip()
-    if checkpoints is not None and checkpoints.latest != progress.steps:
-        checkpoints.save(step.fetch(placed), iterator, dataclasses.asdict(progress))
+            save()
+    save()
     return step.fetch(placed), progress
 
 

@@ -1,5 +1,6 @@
 import functools
 import itertools
+import shutil
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ from flaxmask.data.config import DataConfig
 from flaxmask.data.layouts import make_layout
 from flaxmask.data.loader import Plan, batches
 from flaxmask.names import Refused
+from flaxmask.stopping import Stopped
 from flaxmask.training.checkpoint import Checkpoints
 from flaxmask.training.config import TrainingConfig
 from flaxmask.training.loop import train
@@ -137,6 +139,37 @@ def test_a_learning_curve_goes_on_where_it_was(tmp_path):
     assert strip(again) == strip(whole)
 
 
+def test_a_run_that_is_asked_to_stop_loses_nothing(tmp_path):
+    """Asked after an update, whether a point of the curve is due there or not, or while that point is computed."""
+
+    def go(directory, losses, stop_at=None, break_at=None):
+        def watch(params):
+            if len(losses) == break_at:
+                raise Stopped
+            return {"loss": float(sum(np.abs(leaf).sum() for leaf in jax.tree.leaves(params)))}
+
+        with Checkpoints(directory, TrainingConfig(average_epochs=2)) as kept:
+            step = CompiledStep(UPDATE, devices=jax.devices()[:1])
+            report = lambda progress: losses.append(progress.loss)
+            how = {"watch": watch, "watch_every": 4, "keep_at": (8, 10), "stop": lambda update: update == stop_at}
+            try:
+                state, progress = train(start(), batches(DATA, PLAN), step, kept, 3, report, **how)
+            except Stopped as stopped:
+                return len(losses), kept.latest, str(stopped)
+            curve = [(point["updates"], point["training_loss"], point["loss"]) for point in progress.curve]
+            return [kept.chosen(state.params), state.opt_state], curve
+
+    losses, again = [], []
+    last, curve = go(tmp_path / "whole", losses)
+    assert [updates for updates, _, _ in curve] == [4, 8]
+    assert go(tmp_path / "cut", again, break_at=4) == (4, 4, "update 4 is saved")
+    assert go(tmp_path / "cut", again, stop_at=7) == (7, 7, "update 7 is saved")
+    assert go(tmp_path / "cut", again, stop_at=8) == (8, 8, "update 8 is saved")
+    end, same = go(tmp_path / "cut", again)
+    assert (again, same) == (losses, curve)
+    jax.tree.map(np.testing.assert_array_equal, end, last)
+
+
 def test_another_number_of_devices_is_refused(tmp_path):
     run(tmp_path, stop_after=5)
     step = CompiledStep(UPDATE, devices=jax.devices()[:2])
@@ -195,6 +228,33 @@ def test_the_best_point_of_the_curve_is_chosen(by, best, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path / "cut", 9)
     jax.tree.map(np.testing.assert_array_equal, go(tmp_path / "cut"), whole)
+
+
+@pytest.mark.parametrize("left", ["whole", "half"])
+@pytest.mark.parametrize(
+    ("config", "folder", "judged"),
+    [
+        (TrainingConfig(average_epochs=2), "epochs", 6.5),
+        (TrainingConfig(best_by="loss", curve_every=1), "best", 8.0),
+        (TrainingConfig(best_by="bleu", curve_every=1), "best", 8.0),
+    ],
+)
+def test_what_a_killed_run_had_not_removed_is_not_judged(tmp_path, config, folder, judged, left):
+    """It was killed behind the save of what is better or newer, before or while the old was deleted."""
+    values = {"loss": {2: 3.0, 5: 2.0, 8: 1.0}, "bleu": {2: 1.0, 5: 2.0, 8: 3.0}}.get(config.best_by)
+    with Checkpoints(tmp_path, config) as kept:
+        for step in (2, 5, 8):
+            metrics = values and {config.best_by: values[step]}
+            kept.keep(step, {"w": np.full(2, step, np.float32)}, metrics)
+            if step == 2:
+                shutil.copytree(tmp_path / folder / "2", tmp_path / "old")
+    (tmp_path / "old").rename(tmp_path / folder / "2")
+    for path in (tmp_path / folder / "2").rglob("*") if left == "half" else ():
+        if path.is_file():
+            path.unlink()
+    with Checkpoints(tmp_path, config) as kept:
+        chosen = kept.chosen({"w": np.zeros(2, np.float32)})
+    np.testing.assert_array_equal(chosen["w"], np.full(2, judged, np.float32))
 
 
 def test_as_many_checkpoints_are_kept_as_are_asked_for(tmp_path):
