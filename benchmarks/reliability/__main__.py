@@ -23,7 +23,8 @@ from benchmarks.reliability import Outcome
 TOPICS = ("kills", "checkpoints", "hosts", "input")
 ROOT = Path(__file__).parent.parent.parent
 FIGURES, PAGE = ROOT / "benchmarks" / "results" / "reliability.json", ROOT / "docs" / "reliability.md"
-HEAD, END = "| what is done to a run | asked | reached | |\n| --- | --- | --- | --- |\n", "\n\n<!-- end of the table -->"
+HEAD = "| what is done to a run | asked | reached | |\n| --- | --- | --- | --- |\n"
+END = "\n\n<!-- end of the table -->"
 
 
 def tried(topic: str) -> list[Outcome]:
@@ -44,8 +45,8 @@ def page(figures: dict[str, Any], text: str) -> str:
     """The page with the table of these figures in the place of the one that it has."""
     before, rest = text.split(HEAD)
     outcomes = [Outcome(*outcome) for topic in TOPICS for outcome in figures["outcomes"].get(topic, ())]
-    rows = "\n".join(f"| {o.what} | {o.asked} | {o.reached} | {'held' if o.held else '**not held**'} |" for o in outcomes)
-    return before + HEAD + rows + END + rest.split(END)[1]
+    rows = [f"| {o.what} | {o.asked} | {o.reached} | {'held' if o.held else '**not held**'} |" for o in outcomes]
+    return before + HEAD + "\n".join(rows) + END + rest.split(END)[1]
 
 
 def main() -> int:

@@ -95,7 +95,8 @@ class WandB:
             kept = self._kept
             name = f"{kept.directory.name}/{kept}"
             # An identifier may hold few characters; the same cell has the same one.
-            identifier = "".join(c if c.isalnum() else "-" for c in f"{kept.directory.resolve()}-{kept}")[-120:].strip("-")
+            whole = "".join(c if c.isalnum() else "-" for c in f"{kept.directory.resolve()}-{kept}")
+            identifier = whole[-120:].strip("-")
             how: dict[str, Any] = {"project": "flaxmask", "name": name, "id": identifier, "dir": str(kept.directory)}
             self._run = importlib.import_module("wandb").init(**how, group=kept.row, resume="allow")
         self._run.log(dict(values), step=update)
