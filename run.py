@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flaxmask import commands
 from flaxmask import experiment as experiments
 from flaxmask.commands import EXPERIMENTS
-from flaxmask.names import Refused
+from flaxmask.names import Failed, Refused
 
 if TYPE_CHECKING:
     from flaxmask.reporting.table import Table
@@ -43,6 +43,9 @@ def main(arguments: list[str]) -> int:
         return 2
     except FloatingPointError as error:
         print(f"run.py: {error}; the checkpoint before it is kept", file=sys.stderr)
+        return 1
+    except Failed as error:
+        print(f"run.py: {error}", file=sys.stderr)
         return 1
 
 

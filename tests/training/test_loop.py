@@ -97,11 +97,10 @@ def test_a_loss_that_is_no_number_stops_the_run():
 def test_a_loss_that_is_no_number_may_be_recorded(tmp_path):
     """The row ends there, and again where it is resumed; the table goes on."""
     broken = functools.partial(UPDATE, apply=lambda params, batch, rng: toy.model().apply(params, batch) * np.nan)
-    broken = functools.partial(broken, keep_finite=True)
     for _ in range(2):
         step = CompiledStep(broken, devices=jax.devices()[:1])
         with Checkpoints(tmp_path) as kept:
-            state, progress = train(start(), batches(DATA, PLAN), step, kept, 3, record_nan=True)
+            state, progress = train(start(), batches(DATA, PLAN), step, kept, 3, on_nan="record")
         jax.tree.map(np.testing.assert_array_equal, state.params, start().params)
         assert (progress.diverged_at, progress.steps) == (1, 1)
 
