@@ -1,9 +1,11 @@
 """Files that are there whole or not at all, and what to say where they cannot be written."""
 
+import contextlib
 import errno
 import io
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,25 @@ def write_figure(path: Path, figure: Any, **how: Any):
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix[1:], **how)
     write_whole(path, drawn.getvalue())
+
+
+@contextlib.contextmanager
+def writing(path: Path, clear: Callable[[], Any] = lambda: None) -> Iterator[None]:
+    """Says what cannot be written where another library writes, and calls `clear`, to remove what it has left.
+
+    Raises:
+      Failed: see `unwritten`.
+    """
+    try:
+        yield
+    except Failed:
+        raise
+    except Exception as error:
+        if not (isinstance(error, OSError) or no_room(error)):
+            raise
+        said = unwritten(error, path)
+        clear()
+        raise said from error
 
 
 def unwritten(error: BaseException, path: Path) -> Failed:

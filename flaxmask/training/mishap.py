@@ -4,6 +4,7 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -51,7 +52,7 @@ def what(found: dict[str, np.ndarray], update: int) -> str:
 def set_aside(batch: Batch, path: Path):
     """Keep a batch for study, as arrays by their names in it: `source.ids`, `labels`, …; nothing in it is pickled."""
     leaves = jax.tree_util.tree_leaves_with_path(batch)
-    arrays = {jax.tree_util.keystr(name).lstrip("."): np.asarray(leaf) for name, leaf in leaves}
+    arrays: dict[str, Any] = {jax.tree_util.keystr(name).lstrip("."): np.asarray(leaf) for name, leaf in leaves}
     archive = io.BytesIO()
     np.savez_compressed(archive, **arrays)
     write_whole(path, archive.getvalue())
