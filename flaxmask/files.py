@@ -11,7 +11,7 @@ from typing import Any
 
 from flaxmask.names import Failed
 
-UNFIT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+UNFIT = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)}
 """What the system says where there is no room."""
 
 
@@ -63,7 +63,8 @@ def writing(path: Path, clear: Callable[[], Any] = lambda: None) -> Iterator[Non
 
 def unwritten(error: BaseException, path: Path) -> Failed:
     """What to raise where a path cannot be written: it names the path, the reason and the room that is left."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).strip().split("\n")[0]
+    reason = error.strerror if isinstance(error, OSError) else None
+    reason = reason or next((said for said in UNFIT.values() if said in str(error)), str(error).split("\n")[0])
     usage = shutil.disk_usage(next(folder for folder in (path, *path.absolute().parents) if folder.is_dir()))
     mend = "make room" if no_room(error) else "see to it"
     return Failed(
@@ -77,7 +78,7 @@ def no_room(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in UNFIT:
         return True
     before = error.__cause__ or error.__context__
-    return any(os.strerror(code) in str(error) for code in UNFIT) or (before is not None and no_room(before))
+    return any(said in str(error) for said in UNFIT.values()) or (before is not None and no_room(before))
 
 
 def _sync(folder: Path):

@@ -178,7 +178,7 @@ class Checkpoints:
             progress = self._read(step, progress=ocp.args.JsonRestore())["progress"]
         except (OSError, ValueError) as error:  # only where nothing is sealed
             return _unreadable(self._folder / str(step), error)
-        return self._judged.lost(progress.get("judged", []))
+        return self._judged.lost(progress.get("judged", []), step)
 
     def _seal(self, step: int):
         """Wait for a save, seal it, and let the oldest go. In a thread."""

@@ -86,17 +86,22 @@ class Judged:
             total = jax.tree.map(lambda sum_, x: sum_ + np.asarray(x), total, self._manager.restore(step, args=like))
         return jax.tree.map(lambda sum_, x: (sum_ / len(steps)).astype(x.dtype), total, params)
 
-    def lost(self, known: Sequence[int]) -> str | None:
+    def lost(self, known: Sequence[int], step: int) -> str | None:
         """What is wrong with the parameters that were kept when a checkpoint was saved; None if nothing is.
 
-        What is not there made room for others where all places are taken.
+        What is not there made room for others where all places are taken. Those that were kept after the checkpoint
+        count whether they are broken or not: a run that goes on from it makes them again.
+
+        Args:
+          known: updates of those that were kept then.
+          step: of the checkpoint.
         """
         if not self.wanted:
             return None
-        faults = {step: self._seals.fault(self.folder / str(step)) for step in self.steps}
-        whole = [step for step, fault in faults.items() if fault is None]
-        missing = [step for step in known if step not in whole] if len(whole) < self._room else []
-        return next((faults.get(step) or f"{self.folder / str(step)} is missing" for step in missing), None)
+        faults = {kept: self._seals.fault(self.folder / str(kept)) for kept in self.steps}
+        there = [kept for kept, fault in faults.items() if fault is None or kept > step]
+        missing = [kept for kept in known if kept not in there] if len(there) < self._room else []
+        return next((faults.get(kept) or f"{self.folder / str(kept)} is missing" for kept in missing), None)
 
     @staticmethod
     def refuse(fault: str | None):

@@ -12,7 +12,9 @@ MANIFEST = "SHA256SUMS"
 
 def seal(folder: Path):
     """Write down what a folder holds, once nobody writes to it any more."""
-    write_whole(folder / MANIFEST, _text(_sums(folder)))
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(MANIFEST))
+    lines = "".join(f"{_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths)
+    write_whole(folder / MANIFEST, _headed(lines.encode()))
 
 
 def is_sealed(folder: Path) -> bool:
@@ -22,18 +24,20 @@ def is_sealed(folder: Path) -> bool:
 
 def fault(folder: Path) -> str | None:
     """What is wrong with a sealed folder: the first file that is not as it was, and how; None where all are."""
-    found = _sums(folder)
     said = (folder / MANIFEST).read_bytes()
-    if said == _text(found).encode():
-        return None
-    lines = [line.split("  ", 1) for line in said.decode(errors="replace").splitlines()]
-    wanted = {line[1]: line[0] for line in lines if len(line) == 2}
-    for name in sorted(wanted):
-        if name not in found:
+    lines = said.partition(b"\n")[2]
+    if said != _headed(lines):
+        return f"{MANIFEST} is not as it was written"
+    for line in lines.decode().splitlines():
+        digest, name = line.split("  ", 1)
+        try:
+            if _digest(folder / name) != digest:
+                return f"{name} does not hold what was saved"
+        except FileNotFoundError:
             return f"{name} is missing"
-        if wanted[name] != found[name]:
-            return f"{name} does not hold what was saved"
-    return f"{MANIFEST} is not as it was written"
+        except OSError as error:  # a bad sector, for one
+            return f"{name} cannot be read ({error.strerror})"
+    return None
 
 
 def clear(place: Path):
@@ -94,22 +98,11 @@ class Seals:
             empty.rmdir()
 
 
-def _sums(folder: Path) -> dict[str, str]:
-    """The digest of each file by its path in the folder; "" of one that cannot be read.
-
-    Names with a dot in front are the desktop's, not ours; the manifest and what it is written to do not count.
-    """
-    sums = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir() or path.name.startswith(".") or path.name in (MANIFEST, f"{MANIFEST}.tmp"):
-            continue
-        try:
-            with path.open("rb") as file:
-                sums[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:  # a bad sector
-            sums[path.relative_to(folder).as_posix()] = ""
-    return sums
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _text(sums: dict[str, str]) -> str:
-    return "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+def _headed(lines: bytes) -> bytes:
+    """Behind a comment with their own digest, so that a bit of the manifest is not taken for one of a file."""
+    return f"# {hashlib.sha256(lines).hexdigest()}\n".encode() + lines
