@@ -11,6 +11,7 @@ from benchmarks.reliability import Outcome
 from benchmarks.reliability.small import Small, copied, files, same
 from flaxmask.names import Refused
 from flaxmask.training.seal import MANIFEST
+from flaxmask.training.step import TrainState
 
 NEWEST, BEFORE = 8, 6
 
@@ -35,7 +36,7 @@ def flipped_bits(folder: Path, count: int = 20) -> list[Outcome]:
     """One bit of the newest checkpoint, of any file and at any place, each time of a fresh copy."""
     small, rng = Small.of(), np.random.default_rng(0)
     small.train(folder / "run")
-    wanted = _only(small, folder, BEFORE)
+    wanted = only(small, folder / "run", folder / "copy", BEFORE)
     noticed = used = 0
     for _ in range(count):
         copy = copied(folder / "run", folder / "copy")
@@ -56,7 +57,7 @@ def broken_files(folder: Path) -> list[Outcome]:
     """Every file of the newest checkpoint in turn, damaged in every way; and its manifest lost."""
     small = Small.of()
     small.train(folder / "run")
-    wanted = _only(small, folder, BEFORE)
+    wanted = only(small, folder / "run", folder / "copy", BEFORE)
     names = [path.relative_to(folder / "run") for path in files(folder / "run" / str(NEWEST))]
     wrong, outcomes = 0, []
     for damage, do in DAMAGE.items():
@@ -112,13 +113,14 @@ def _judged(place: Path, kind: str, changes: dict[str, str]) -> list[Outcome]:
     ]
 
 
-def _only(small: Small, folder: Path, step: int):
-    """The state of one checkpoint, where there is no other."""
-    copy = copied(folder / "run", folder / "copy")
+def only(small: Small, folder: Path, copy: Path, step: int) -> TrainState:
+    """The state of one checkpoint, out of a copy where there is no other."""
+    copied(folder, copy)
     for path in copy.iterdir():
         if path.name.isdigit() and path.name != str(step):
             shutil.rmtree(path)
     state = small.restored(copy, print)
+    assert state is not None
     assert int(state.step) == step
     return state
 
