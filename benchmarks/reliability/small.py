@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -71,12 +72,13 @@ class Small:
         self,
         folder: Path,
         warn: Callable[[str], Any] = print,
-        report: Callable[[Progress], Any] = lambda progress: None,
+        watch: Callable[[int, Any], dict[str, float]] = lambda step, params: {"loss": -_norm(params)},
     ) -> tuple[Any, Progress]:
-        """To the end, from the newest checkpoint: the parameters that are judged, and the progress."""
-        training = self.setting.config.training
-        # Falls from update to update; what it means does not matter.
-        watched = lambda params: {"loss": -float(np.sum([np.abs(x).sum() for x in jax.tree.leaves(params)]))}
+        """To the end, from the newest checkpoint: the parameters that are judged, and the progress.
+
+        Points of a curve are what `watch` makes of the update and the parameters; by default a loss that falls.
+        """
+        training, done = self.setting.config.training, [0]
         ends = self.setting.plan.ends[-training.average_epochs :].tolist() if training.average_epochs else ()
         with self.checkpoints(folder, warn) as kept:
             state, progress = train(
@@ -85,14 +87,18 @@ class Small:
                 self.step,
                 kept,
                 training.checkpoint_every,
-                report,
+                lambda progress: done.append(progress.steps),
                 self.setting.fingerprint,
-                watched,
+                lambda params: watch(done[-1], params),
                 training.curve_every,
                 training.on_nan,
                 ends,
             )
             return jax.tree.map(np.asarray, kept.chosen(state.params)), progress
+
+
+def _norm(params: Any) -> float:
+    return float(np.sum([np.abs(x).sum() for x in jax.tree.leaves(params)]))
 
 
 def same(left: Any, right: Any) -> bool:
@@ -113,9 +119,41 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def command(workdir: Path, more: Iterable[str] = (), before: Callable[[], Any] | None = None):
-    """The row by the command line, in a process of its own."""
-    line = [sys.executable, "run.py", "--experiment", "padding", "--scale", "smoke", "--row", "static"]
-    line += ["--workdir", str(workdir), *(f"{key}={value}" for key, value in SETTINGS.items()), *more]
+def command(
+    workdir: Path,
+    more: Iterable[str] = (),
+    before: Callable[[], Any] | None = None,
+    row: str = "static",
+    change: str = "",
+) -> subprocess.CompletedProcess:
+    """A row by the command line, in a process of its own.
+
+    Args:
+      workdir: of the run.
+      more: settings.
+      before: called in the process before it starts.
+      row: of `padding`.
+      change: body of a function `change(batch)`, which is done to every batch; "" does nothing.
+    """
+    program = CHANGED.format(textwrap.indent(change, "    ")) if change else ""
+    line = [sys.executable, *(("-c", program) if change else ("run.py",)), "--experiment", "padding"]
+    line += ["--scale", "smoke", "--row", row, "--workdir", str(workdir)]
+    line += [*(f"{key}={value}" for key, value in SETTINGS.items()), *more]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, preexec_fn=before)
+
+
+CHANGED = """
+import sys, dataclasses, jax, numpy as np, run
+from flaxmask.data import loader
+def change(batch):
+{}
+build = loader.build_batch
+loader.build_batch = lambda *args, **how: change(build(*args, **how))
+sys.exit(run.main(sys.argv[1:]))
+"""
+
+
+def last(done: subprocess.CompletedProcess) -> str:
+    """The last line that a command said."""
+    return (done.stderr.strip().splitlines() or [""])[-1]
