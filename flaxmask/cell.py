@@ -28,6 +28,7 @@ from flaxmask.reporting.tracking import Trackers
 from flaxmask.setting import Setting, load_task
 from flaxmask.training import loop
 from flaxmask.training.checkpoint import Checkpoints
+from flaxmask.training.mishap import fits
 from flaxmask.training.optimizer import judged_params
 from flaxmask.training.step import CompiledStep, TrainState
 
@@ -52,7 +53,7 @@ def run_cell(
     jax.clear_caches()
     setting = Setting.of(config, seed, len(jax.local_devices()))
     with Trackers(kept, track) as trackers:
-        state, progress = _train(setting, parallel, kept.checkpoints, str(kept), setting.state(), trackers)
+        state, progress = _train(setting, parallel, kept, kept.checkpoints, setting.state(), trackers)
     if progress.curve:
         results.write_whole(kept.curve, json.dumps(progress.curve, indent=1) + "\n")
     laid_out = setting.plan.report()
@@ -85,6 +86,8 @@ def run_cell(
         metrics["diverged_at"] = progress.diverged_at
         for name in ("real_tokens_per_second", "step_milliseconds", "train_seconds", "training_loss"):
             del metrics[name]  # of too few updates, or no number
+    if config.training.on_nan == "skip":
+        metrics["skipped_updates"] = progress.skipped
     if config.finetune.name is not None:
         judged.counts["finetuned_accuracy"] = _finetune(config, seed, parallel, kept, state.params)
         metrics["finetuned_accuracy"] = judged.metrics["finetuned_accuracy"]
@@ -96,8 +99,8 @@ def run_cell(
 def _train(
     setting: Setting,
     parallel: str,
+    kept: results.Kept,
     checkpoints: Path,
-    label: str,
     state: TrainState,
     trackers: Trackers | None = None,
 ) -> tuple[TrainState, loop.Progress]:
@@ -112,7 +115,8 @@ def _train(
         with stopping.at_once():
             return evaluate(setting.watched, setting.model, params, setting.config.data).metrics
 
-    with stopping.deferred(), Checkpoints(checkpoints, training) as saved, _Bar(label, len(setting.plan)) as bar:
+    bar = _Bar(checkpoints.name, len(setting.plan))
+    with stopping.deferred(), Checkpoints(checkpoints, training) as saved, bar:
 
         def report(progress: loop.Progress):
             bar.show(progress)
@@ -129,8 +133,9 @@ def _train(
             setting.fingerprint,
             watch,
             training.curve_every,
-            training.on_nan == "record",
+            training.on_nan,
             setting.plan.ends[-averaged:].tolist() if averaged else (),
+            kept.nonfinite.with_name(checkpoints.name),
             stopping.asked,
         )
         return state._replace(params=saved.chosen(judged_params(state.params, state.opt_state))), progress
@@ -161,7 +166,7 @@ def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trai
     state = setting.state()
     state = state._replace(params=transfer(trained, state.params))
     checkpoints = kept.checkpoints.with_name(f"{kept}-finetune")
-    state, _ = _train(setting, parallel, checkpoints, f"{kept}, finetuned", state)
+    state, _ = _train(setting, parallel, kept, checkpoints, state)
     return evaluate(setting.task, setting.model, state.params, data).counts["accuracy"]
 
 
@@ -200,8 +205,9 @@ def estimate(config: Config, parallel: str, measured: int = 3) -> dict[str, floa
     batch = build(setting.plan[shapes.index(common)])
     largest = max(shapes, key=lambda shape: shape.rows * (shape.source + shape.target))
     for shape in (largest, common):
-        state, _ = step(state, build(setting.plan[shapes.index(shape)]))
-    jax.block_until_ready(state)
+        tried = build(setting.plan[shapes.index(shape)])
+        with fits(tried):
+            state, _ = jax.block_until_ready(step(state, tried))
     start = time.perf_counter()
     for _ in range(measured):
         state, _ = step(state, batch)

@@ -43,6 +43,7 @@ ROOMS = (
     "tokens",
     "lock",
     "stopping",
+    "files",
     "names",
 )
 # Beyond the order: these know functions, not models; and reports are made of files alone.
