@@ -53,9 +53,13 @@ class Judged:
             return self.steps
         whole = [step for step in self.steps if self._seals.fault(self.folder / str(step)) is None]
         if self._by is not None:
-            of: Any = {step: self._manager.metrics(step)[self._by] for step in whole}
+            of = {step: self._metrics(step)[self._by] for step in whole}
             whole.sort(key=of.__getitem__, reverse=self._by in LESS_IS_BETTER)
         return whole[-self._room :]
+
+    def _metrics(self, step: int) -> Mapping[str, float]:
+        found: Any = self._manager.metrics(step)
+        return found
 
     def keep(self, step: int, params: Any, metrics: Mapping[str, float] | None = None):
         """Keep the parameters of an update, unless they are kept already: a resumed run comes by again.

@@ -116,13 +116,18 @@ def test_an_empty_folder_and_half_a_save_are_no_checkpoints(folder):
     assert {path.name for path in folder.iterdir()} == {"6", "9", "10", "epochs"}
 
 
-def test_parameters_that_a_run_is_judged_by_are_not_done_without(folder):
+def test_parameters_that_a_run_is_judged_by_are_not_done_without(folder, trained):
     name = damage(folder / "epochs" / "5")
     said = refusal_to_judge(folder)
     assert f"{folder}/epochs/5 is broken" in said
     assert name in said
     shutil.rmtree(folder / "epochs" / "5")
     assert "epochs/5 is missing; the run is judged by it" in refusal_to_judge(folder)
+    damage(folder / "10")
+    damage(folder / "epochs" / "10")
+    shutil.copytree(trained[0] / "epochs" / "5", folder / "epochs" / "5")
+    assert "epochs/10 is broken" in refusal_to_judge(folder), "an older checkpoint does not know of it"
+    shutil.rmtree(folder / "epochs" / "5")
     with pytest.raises(Refused, match=r"epochs/5 is missing.*no other checkpoint is left"):
         restored(folder, [])
 
