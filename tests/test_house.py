@@ -39,6 +39,7 @@ ROOMS = (
     "masks",
     "overrides",
     "tokens",
+    "foreign",
     "names",
 )
 # Beyond the order: these know functions, not models; and reports are made of files alone.

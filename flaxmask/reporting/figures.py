@@ -1,6 +1,7 @@
 """Figures from results."""
 
 import functools
+import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,20 +17,30 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from flaxmask.reporting.metrics import METRICS
+from flaxmask.reporting.results import write_whole
 
 # Okabe & Ito's colours, told apart by the colour-blind; hatches tell them apart in print.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 _HATCHES = ("", "//", "..", "xx", "\\\\", "--", "++")
 
 
+def _style(how: dict[Any, Any]) -> Any:
+    """Settings of what is drawn within. A name of a row is text, whatever dollars are in it."""
+    settings: Any = how | {"text.parse_math": False}
+    return matplotlib.rc_context(settings)
+
+
+def complete(line: Mapping[str, Any], names: Sequence[str]) -> bool:
+    """Whether a cell has a number for each of these metrics."""
+    return all(math.isfinite(line["metrics"].get(name, math.nan)) for name in names)
+
+
 def bars(rows: Sequence[str], results: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
     """One panel a metric, one bar a row, a line for the deviation where there are several seeds."""
-    has = lambda line, row: (
-        line["row"] == row and all(name in line["metrics"] and math.isfinite(line["metrics"][name]) for name in names)
-    )
+    has = lambda line, row: line["row"] == row and complete(line, names)
     rows = [row for row in rows if any(has(line, row) for line in results)]
     many = len(rows) > len(_COLOURS)  # then names tell the rows apart, and colours would say nothing
-    with matplotlib.rc_context({"hatch.linewidth": 0.5, "font.size": 9}):
+    with _style({"hatch.linewidth": 0.5, "font.size": 9}):
         names_width = 0.07 * max(map(len, rows))
         figure = Figure(
             figsize=(names_width + 2.6 * len(names), (0.25 if many else 0.5) * len(rows) + 1.2), layout="constrained"
@@ -75,13 +86,18 @@ Points = Mapping[tuple[str, int], Sequence[Mapping[str, float]]]
 """Of rows and seeds, the points of a learning curve."""
 
 
+def shared(points: Points) -> tuple[list[str], list[str]]:
+    """Metrics that all points know, as many as are drawn, and what they can be drawn against."""
+    known = set[str]().union(*(point for of in points.values() for point in of))
+    known = known.intersection(*(point for of in points.values() for point in of))
+    return [name for name in CURVES if name in known][:PANELS], [name for name in AXES if name in known]
+
+
 def curves(points: Points) -> Figure:
     """Metrics against updates, real tokens and seconds; a line a row, a band of one deviation over its seeds."""
-    known = set.intersection(*(set(point) for of in points.values() for point in of))
-    names = [name for name in CURVES if name in known][:PANELS]
-    axes_names = [name for name in AXES if name in known]
+    names, axes_names = shared(points)
     rows = list(dict.fromkeys(row for row, _ in points))
-    with matplotlib.rc_context({"font.size": 9}):
+    with _style({"font.size": 9}):
         figure = Figure(figsize=(3.1 * len(axes_names), 2.4 * len(names) + 0.5), layout="constrained")
         panels = figure.subplots(len(names), len(axes_names), squeeze=False, sharey="row")
         for line, name in zip(panels, names, strict=True):
@@ -122,7 +138,7 @@ def lengths(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """
     columns = min(3, len(rows))
     lines = -(-len(rows) // columns)
-    with matplotlib.rc_context({"hatch.linewidth": 0.4, "font.size": 9}):
+    with _style({"hatch.linewidth": 0.4, "font.size": 9}):
         figure = Figure(figsize=(max(4.4, 3.0 * columns), 2.0 * lines + 0.9), layout="constrained")
         panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
         for axes, (row, of) in zip(panels, rows.items(), strict=False):
@@ -170,7 +186,7 @@ def masks(rows: Mapping[str, Mapping[str, Any]], formulas: Mapping[str, Mapping[
         if not any(map(same, drawn.values())) and len(drawn) < most:
             drawn[row] = cells
     columns = max(map(len, drawn.values()))
-    with matplotlib.rc_context({"font.size": 8}):
+    with _style({"font.size": 8}):
         figure = Figure(figsize=(3.0 * columns, 2.9 * len(drawn)), layout="constrained")
         for line, (row, cells) in zip(figure.subplots(len(drawn), columns, squeeze=False), drawn.items(), strict=True):
             for axes in line[len(cells) :]:
@@ -194,7 +210,7 @@ def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
     rows = dict(list(rows.items())[:most])
     columns = min(2, len(rows))
     lines = -(-len(rows) // columns)
-    with matplotlib.rc_context({"hatch.linewidth": 0.4, "font.size": 8, "font.family": _characters()[0]}):
+    with _style({"hatch.linewidth": 0.4, "font.size": 8, "font.family": _characters()[0]}):
         figure = Figure(figsize=(4.6 * columns, 4.2 * lines), layout="constrained")
         panels = iter(figure.subplots(lines, columns, squeeze=False).flat)
         for (row, found), axes in zip(rows.items(), panels, strict=False):
@@ -225,7 +241,7 @@ def _characters() -> tuple[list[str], set[int]]:
 
 def _drawn(token: str) -> str:
     """With a box for what no font has."""
-    return "".join(char if ord(char) in _characters()[1] else "□" for char in token).replace("$", r"\$")
+    return "".join(char if ord(char) in _characters()[1] else "□" for char in token)
 
 
 def _hatched(cells: np.ndarray) -> PatchCollection:
@@ -238,7 +254,9 @@ def _hatched(cells: np.ndarray) -> PatchCollection:
 
 def save(figure: Figure, path: Path):
     """As PNG, 200 dots an inch, and as SVG beside it; equal figures make equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=200)
-    with matplotlib.rc_context({"svg.hashsalt": "flaxmask", "svg.fonttype": "none"}):
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    drawn, lines = io.BytesIO(), io.BytesIO()
+    with _style({"svg.hashsalt": "flaxmask", "svg.fonttype": "none"}):
+        figure.savefig(drawn, format="png", dpi=200)
+        figure.savefig(lines, format="svg", metadata={"Date": None})
+    write_whole(path, drawn.getvalue())
+    write_whole(path.with_suffix(".svg"), lines.getvalue())
