@@ -3,6 +3,7 @@
 Nothing here runs what it reads, and whatever is wrong with it is refused in one line that names the file.
 """
 
+import dataclasses
 import json
 import os
 import stat
@@ -108,6 +109,7 @@ def parse(text: str, kind: Any, where: object, mend: str = "", said: str = "not 
     Raises:
       Refused: the text is no JSON, is nested too deep, or the value is of another kind.
     """
+    value = None
     try:
         value = json.loads(text, object_pairs_hook=_once)
         wrong = _too_deep(value) or fault(value, kind)
@@ -143,14 +145,17 @@ def fault(value: Any, kind: Any, place: str = "") -> str:
     Args:
       value: anything that JSON can say.
       kind: a type: `Any`, `None`, str, bool, int (of 64 bits), float (as are ints, NaN and infinity),
-        lists, dicts, unions and literals of these, or a TypedDict, whose values may have more keys than it.
+        lists, dicts, unions and literals of these, a TypedDict, whose values may have more keys than it, or a
+        dataclass, whose values may have less.
       place: of the value, in dotted keys.
     """
     origin, of = typing.get_origin(kind), typing.get_args(kind)
     within = lambda name: f"{place}.{name}".lstrip(".")
-    if typing.is_typeddict(kind) and isinstance(value, dict):
+    if (typing.is_typeddict(kind) or dataclasses.is_dataclass(kind)) and isinstance(value, dict):
         hints = typing.get_type_hints(kind)
-        missing = sorted(kind.__required_keys__ - value.keys())
+        if dataclasses.is_dataclass(kind) and (more := sorted(value.keys() - hints.keys())):
+            return f"{within(more[0])} is unknown"
+        missing = sorted(getattr(kind, "__required_keys__", set[str]()) - value.keys())
         found = (fault(value[name], hint, within(name)) for name, hint in hints.items() if name in value)
         return f"{within(missing[0])} is missing" if missing else next(filter(None, found), "")
     if origin is list and isinstance(value, list):
@@ -185,7 +190,7 @@ def kind_name(kind: Any) -> str:
         return f"{origin.__name__} of {kind_name(of[-1])}"
     if of:
         return " or ".join(map(kind_name, of))
-    if typing.is_typeddict(kind):
+    if typing.is_typeddict(kind) or dataclasses.is_dataclass(kind):
         return "dict"
     return "None" if kind is type(None) else getattr(kind, "__name__", str(kind))
 

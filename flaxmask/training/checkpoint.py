@@ -12,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from flaxmask.names import Refused
+from flaxmask.training import untrusted
 from flaxmask.training.config import TrainingConfig
 from flaxmask.training.optimizer import judged_params
 from flaxmask.training.step import TrainState
@@ -34,7 +35,9 @@ class Checkpoints:
 
     def __init__(self, directory: Path, config: TrainingConfig = DEFAULTS):
         options = ocp.CheckpointManagerOptions(max_to_keep=config.keep_checkpoints, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        untrusted.check_steps(directory)
+        with untrusted.refusing(directory):
+            self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
         self._by = config.best_by
         # A later checkpoint must not be whole before these are: they are waited for.
         waiting = functools.partial(ocp.CheckpointManagerOptions, enable_async_checkpointing=False)
@@ -81,7 +84,11 @@ class Checkpoints:
         like = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, params))
         total = jax.tree.map(lambda x: np.zeros(x.shape, np.float64), params)
         for step in steps:
-            total = jax.tree.map(lambda sum_, x: sum_ + np.asarray(x), total, self._kept.restore(step, args=like))
+            place = Path(self._kept.directory) / str(step)
+            untrusted.check(place / "default", params, place.parent)
+            with untrusted.refusing(place):
+                saved = self._kept.restore(step, args=like)
+            total = jax.tree.map(lambda sum_, x: sum_ + np.asarray(x), total, saved)
         return jax.tree.map(lambda sum_, x: (sum_ / len(steps)).astype(x.dtype), total, params)
 
     @property
@@ -101,20 +108,12 @@ class Checkpoints:
         """
         if self.latest is None:
             raise Refused(f"{self._manager.directory} holds no checkpoint")
-        with ocp.StandardCheckpointer() as reader:
-            saved: Any = reader.metadata(self._manager.directory / str(self.latest) / "state")
-            found = getattr(saved, "item_metadata", saved)["params"]
-        shapes = lambda tree: {jax.tree_util.keystr(path): tuple(x.shape) for path, x in _leaves(tree)}
-        have, want = shapes(found), shapes(state.params)
-        for name in sorted({*have, *want}):
-            if have.get(name) != want.get(name):
-                raise Refused(
-                    f"{self._manager.directory} is of another model: {name} is {have.get(name, 'missing')} there, "
-                    f"{want.get(name, 'missing')} in the configuration"
-                )
+        step = Path(self._manager.directory) / str(self.latest)
+        untrusted.check(step / "state", state, step.parent)
         like = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(like))
-        state = self._manager.restore(self.latest, args=args)["state"]
+        with untrusted.refusing(step):
+            state = self._manager.restore(self.latest, args=args)["state"]
         return self.chosen(judged_params(state.params, state.opt_state))
 
     def save(self, state: TrainState, iterator: grain.DatasetIterator, progress: dict[str, Any]):
@@ -137,16 +136,15 @@ class Checkpoints:
           state: of the same shapes; its values are not used.
           iterator: is set to the place that was saved.
         """
-        restored = self._manager.restore(
-            self.latest,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)),
-                data=grain.checkpoint.CheckpointRestore(iterator),
-                progress=ocp.args.JsonRestore(),
-            ),
-        )
+        step = Path(self._manager.directory) / str(self.latest)
+        untrusted.check(step / "state", state, step.parent)
+        with untrusted.refusing(step):
+            restored = self._manager.restore(
+                self.latest,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)),
+                    data=grain.checkpoint.CheckpointRestore(iterator),
+                    progress=ocp.args.JsonRestore(),
+                ),
+            )
         return restored["state"], restored["data"], restored["progress"]
-
-
-def _leaves(tree: Any) -> list[tuple[Any, Any]]:
-    return jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))

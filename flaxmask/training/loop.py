@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from flaxmask import foreign
 from flaxmask.names import Refused
 from flaxmask.tokens import Batch
 from flaxmask.training.checkpoint import Checkpoints
@@ -98,6 +99,10 @@ def train(
     progress = Progress(devices=len(step.devices), plan=plan)
     if checkpoints is not None and checkpoints.latest is not None:
         state, iterator, saved = checkpoints.restore(state, iterator)
+        if wrong := foreign.fault(saved, Progress):
+            raise Refused(
+                f"the checkpoint at update {checkpoints.latest} holds no progress of ours ({wrong}): remove it"
+            )
         if saved["devices"] != progress.devices:
             raise Refused(
                 f"the checkpoint at update {saved['steps']} is of {saved['devices']} device(s), here are "

@@ -14,7 +14,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import Any
 
 import flaxmask
 from flaxmask import foreign
@@ -27,7 +27,7 @@ SECONDS = 60
 MOST = 1 << 28
 """Bytes of a file, packed or not (256 MiB); ours have a tenth of that."""
 
-_UNPACK: dict[bytes, Callable[..., IO[bytes]]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
+_UNPACK: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
 """By the first bytes and not by the name: an upstream may be plain where our copy is compressed."""
 
 
@@ -123,7 +123,7 @@ def _check(file: File, packed: bytes, name: str, mend: str) -> bytes:
     return data
 
 
-def _unpacked(opened: Callable[..., IO[bytes]], packed: bytes) -> bytes:
+def _unpacked(opened: Callable[..., Any], packed: bytes) -> bytes:
     """All of it, but for what a few bytes may be a bomb of."""
     with opened(io.BytesIO(packed)) as stream:
         data = stream.read(MOST + 1)
