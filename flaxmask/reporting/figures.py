@@ -109,7 +109,7 @@ def curves(points: Points) -> Figure:
             metric = METRICS[name]
             line[0].set_ylabel(f"{metric.label} ({metric.unit})" if metric.unit else metric.label)
         handles = panels[0][0].get_lines()
-        figure.legend(handles, rows, loc="outside lower center", ncols=min(len(rows), 4), frameon=False)
+        figure.legend(handles, [_drawn(row, 60) for row in rows], loc="outside lower center", ncols=min(len(rows), 4), frameon=False)
     return figure
 
 
@@ -155,7 +155,7 @@ def lengths(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
                 label="wasted",
                 **drawn,
             )
-            axes.set_title(f"{row}: {1 - tokens.sum() / slots.sum():.0%} wasted", fontsize=9)
+            axes.set_title(f"{_drawn(row, 40)}: {1 - tokens.sum() / slots.sum():.0%} wasted", fontsize=9)
             axes.spines[["top", "right"]].set_visible(False)
         for axes in list(panels):
             axes.set_visible(False)
@@ -195,7 +195,8 @@ def masks(rows: Mapping[str, Mapping[str, Any]], formulas: Mapping[str, Mapping[
                 seen = cells[part]
                 axes.pcolormesh(seen, cmap="Blues", vmin=0, vmax=1.4, edgecolors="#bbbbbb", linewidth=0.2)
                 axes.set(xlabel="key", ylabel="query", xticks=[], yticks=[], aspect="equal")
-                axes.set_title(f"{row}, {part}:\n{formulas[row][part]}", fontsize=8)
+                said = _drawn(formulas[row].get(part, "?"), 60)
+                axes.set_title(f"{_drawn(row, 40)}, {part}:\n{said}", fontsize=8)
                 axes.invert_yaxis()
     return figure
 
@@ -224,7 +225,7 @@ def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
                 size = 8 if len(names) <= 24 else 5
                 set_ticks(np.arange(len(names)) + 0.5, names, fontsize=size, rotation=90 * (stream == one["key"]))
             axes.tick_params(length=0)
-            axes.set_title(f"{row}: {one['name']}", fontsize=9)
+            axes.set_title(f"{_drawn(row, 40)}: {_drawn(one['name'], 40)}", fontsize=9)
             axes.invert_yaxis()
         for axes in panels:
             axes.set_visible(False)
@@ -239,9 +240,10 @@ def _characters() -> tuple[list[str], set[int]]:
     return fonts, {char for name in fonts for char in font_manager.get_font(known[name]).get_charmap()}
 
 
-def _drawn(token: str) -> str:
-    """With a box for what no font has."""
-    return "".join(char if ord(char) in _characters()[1] else "□" for char in token)
+def _drawn(token: str, most: int = 24) -> str:
+    """With a box for what no font has, and no longer than there is room for."""
+    cut = token if len(token) <= most else f"{token[: most - 1]}…"
+    return "".join(char if ord(char) in _characters()[1] else "□" for char in cut)
 
 
 def _hatched(cells: np.ndarray) -> PatchCollection:
