@@ -113,6 +113,7 @@ def config(*path: str, value: Any) -> Callable[[Path], None]:
     return apply
 
 
+HARMLESS = "another store named where none is looked for"
 _ROW = ("rows", "static")
 
 HARM: dict[str, Callable[[Path], Any]] = {
@@ -127,7 +128,7 @@ HARM: dict[str, Callable[[Path], Any]] = {
     "objects through a filter of pickles": said(dtype="|O", filters=[{"id": "pickle"}]),
     "1 GB of bytes each": said(dtype="|V1000000000"),
     "a compressor of pickles": said(compressor={"id": "pickle"}),
-    "another store named": said(kvstore={"driver": "file", "path": "/etc/"}),
+    HARMLESS: said(kvstore={"driver": "file", "path": "/etc/"}),
     "a description that is garbage": stored(".zarray", b"\xff{"),
     "a description nested 100,000 deep": stored(".zarray", b"[" * 100_000),
     "a description of 10 MB": stored(".zarray", b" " * 10_000_000),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import run
-from benchmarks.reliability import Outcome, checkpoints, folders, inert
+from benchmarks.reliability import Outcome, checkpoints, folders, inert, slips
 from benchmarks.reliability.watch import Watch
 from flaxmask import commands
 
@@ -116,13 +116,15 @@ def translations(folder: Path) -> Iterator[Tried]:
     with watch.learning():
         tried("none", ask(_fresh(folder / "0", copy)), watch, "ABACUS\n")
     intact = tried("none", ask(_fresh(folder / "0", copy)), watch, "ABACUS\n")
-    yield intact._replace(said="")  # a bar of progress
+    yield intact._replace(said="")
     for number, (name, harm) in enumerate(checkpoints.HARM.items(), start=1):
         place = folder / str(number)
         harm(directory := _fresh(place, copy))
         found = tried(name, ask(directory), watch, "ABACUS\n")
         found.wrong.extend(_touched(place))
-        found.wrong.extend(["it was taken"] * (found.code == 0))
+        if found.code == 0:
+            found.wrong.extend(["it was taken"] * (name != checkpoints.HARMLESS))
+            found = found._replace(said="")  # a bar of progress
         yield found
         shutil.rmtree(place)
 
@@ -152,7 +154,7 @@ def _outcome(what: str, found: Sequence[Tried], most: int) -> Outcome:
         reached += f"; {len(bad)} not held: " + "; ".join(
             f"{one.name}: {one.code} {one.said!r} {one.wrong}" for one in bad
         )
-    asked = f"{most} of {most} run no code, write nothing outside their folder, and are refused in one line or shown as text"
+    asked = f"{most} of {most} run no code, write nothing outside, and are refused in one line or shown as text"
     return Outcome(what, asked, reached, not bad and len(found) == most)
 
 
@@ -169,7 +171,66 @@ def hostile_checkpoints(folder: Path) -> list[Outcome]:
     return [_outcome("checkpoints tampered with: `--translate`", found, 1 + len(checkpoints.HARM))]
 
 
-TRIALS: tuple[Callable[[Path], list[Outcome]], ...] = (hostile_reports, hostile_checkpoints)
+IN_ONE = """
+import contextlib, io, json, sys
+import run
+for arguments in json.load(sys.stdin):
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            code = run.main(arguments)
+        except BaseException as error:
+            code = f"{type(error).__name__}: {error}"
+    print(json.dumps([code, said.getvalue(), "jax" in sys.modules]), flush=True)
+"""
+"""Many commands one after another, and whether jax had started after each."""
+ALONE = "import sys, run; code = run.main(sys.argv[1:]); assert 'jax' not in sys.modules; sys.exit(code)"
+
+
+def wrong_settings(folder: Path, alone: int = 8) -> list[Outcome]:
+    """Typical slips, all in one process, and every so many-th in one of its own, as a user has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    all_, bad = slips.slips(folder), []
+    asked = json.dumps([arguments for arguments, _ in all_])
+    done = subprocess.run(
+        [sys.executable, "-c", IN_ONE], cwd=ROOT, input=asked, capture_output=True, text=True, check=False
+    )
+    answers = [json.loads(text) for text in done.stdout.splitlines()]
+    for (arguments, message), (code, said, jax) in zip(all_, answers, strict=False):
+        if code != 2 or jax or said.count("\n") != 1 or message not in said:
+            bad.append(f"{' '.join(arguments)}: {code} {said!r}{' after jax had started' * jax}")
+    few = all_[:: max(1, len(all_) // alone)]
+    for arguments, message in few:
+        line = [sys.executable, "-c", ALONE, *arguments]
+        one = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+        if one.returncode != 2 or one.stdout or one.stderr.count("\n") != 1 or message not in one.stderr:
+            bad.append(f"alone, {' '.join(arguments)}: {one.returncode} {one.stderr[-300:]!r}")
+    good = len(answers) - sum(not one.startswith("alone") for one in bad)
+    reached = f"{good} of {len(all_)}, {len(few)} of them in a process each"
+    what = "settings that nobody meant: typos, types, choices, ranges, contradictions, paths"
+    asked = "all refused before jax starts: exit code 2, one line on stderr, with the nearest name where there is one"
+    return [Outcome(what, asked, "; ".join([reached, *bad]), not bad and len(answers) == len(all_))]
+
+
+def faults(folder: Path, count: int = 100_000) -> list[Outcome]:
+    """Formulas, command lines and files by the thousand, nearly right or not at all."""
+    from benchmarks.reliability import fuzz
+
+    done = fuzz.all_targets(folder / "fuzz", count)
+    outcomes = []
+    for one in done:
+        reached = f"{one.inputs:,} inputs ({one.different:,} different): {one.accepted:,} read, {one.refused:,} refused"
+        crashed = f"; {len(one.crashes)} crashes, such as {'; '.join(one.crashes[: fuzz.SHOWN])}" if one.crashes else ""
+        both = one.accepted > 0 and one.refused > 0  # else nothing was tried
+        asked = "read, or refused by an error of ours in one line" + (
+            "; what is read is printed and read as the same" if one.name == "formulas of masks" else ""
+        )
+        outcomes.append(Outcome(f"faults in {one.name}", asked, reached + crashed, both and not one.crashes))
+    total = sum(one.inputs for one in done)
+    return [*outcomes, Outcome("faults in all", f"{count:,} inputs", f"{total:,}", total >= count)]
+
+
+TRIALS: tuple[Callable[[Path], list[Outcome]], ...] = (hostile_reports, hostile_checkpoints, wrong_settings, faults)
 
 
 if __name__ == "__main__":

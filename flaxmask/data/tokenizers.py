@@ -68,7 +68,9 @@ class SentencePieces:
         marks = (of.pad_id(), of.bos_id(), of.eos_id(), of.unk_id())
         known = [of.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
         if marks != (PAD, BOS, EOS, UNKNOWN) or UNKNOWN in known:
-            raise Refused(f"a model of sentencepiece without our marks, or without a piece for each byte: marks {marks}")
+            raise Refused(
+                f"a model of sentencepiece without our marks, or without a piece for each byte: marks {marks}"
+            )
         self._space = [known[byte] for byte in _SPACE.encode()]
 
     def __len__(self) -> int:

@@ -109,7 +109,13 @@ def curves(points: Points) -> Figure:
             metric = METRICS[name]
             line[0].set_ylabel(f"{metric.label} ({metric.unit})" if metric.unit else metric.label)
         handles = panels[0][0].get_lines()
-        figure.legend(handles, [_drawn(row, 60) for row in rows], loc="outside lower center", ncols=min(len(rows), 4), frameon=False)
+        figure.legend(
+            handles,
+            [_drawn(row, 60) for row in rows],
+            loc="outside lower center",
+            ncols=min(len(rows), 4),
+            frameon=False,
+        )
     return figure
 
 

@@ -49,8 +49,8 @@ class Saved(NamedTuple):
 
 _MOST = 1 << 16
 """Bytes of the description of an array."""
-_ARRAYS = ("jax.Array", "np.ndarray", "scalar", "string")
-"""What Orbax reads from disk for a leaf; there are leaves of nothing."""
+_NOTHING = ("None", "Dict", "List", "Tuple", "NamedTuple", "Unknown")
+"""Leaves for which Orbax reads nothing from disk."""
 
 
 def check(directory: Path, like: Any, owner: Path):
@@ -84,8 +84,9 @@ def check(directory: Path, like: Any, owner: Path):
             )
     for leaf in metadata["tree_metadata"].values():
         name = ".".join(one["key"] for one in leaf["key_metadata"])
-        if leaf["value_metadata"]["value_type"] in _ARRAYS and name not in have:
-            raise Refused(f"{directory / '_METADATA'}: there is no array {name!r}")
+        kind = leaf["value_metadata"]["value_type"]
+        if kind not in _NOTHING and (name not in have or kind not in ("jax.Array", "np.ndarray", "scalar")):
+            raise Refused(f"{directory / '_METADATA'}: there is no array {name!r} of type {kind!r}")
     with refusing(directory):  # of what is damaged Orbax would tell in a hundred lines
         for reading in [array.read() for array in opened.values()]:
             reading.result()
