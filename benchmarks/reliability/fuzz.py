@@ -1,5 +1,6 @@
 """Inputs by the thousand, valid ones with a few faults and plain noise, for everything that reads what people wrote."""
 
+import contextlib
 import dataclasses
 import gzip
 import io
@@ -206,7 +207,12 @@ COMMANDS = st.one_of(
 
 def read_command(arguments: list[str]):
     """Everything that comes before jax; of what is accepted the settings are JSON."""
-    options, overrides = run.parse(arguments)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            options, overrides = run.parse(arguments)
+    except SystemExit as asked_for_help:
+        assert asked_for_help.code == 0  # noqa: PT017
+        return
     if options.experiment is None:
         return
     how = {"seeds": options.seeds, "rows": options.row or (), "workdir": options.workdir, "parallel": options.parallel}

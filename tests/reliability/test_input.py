@@ -51,22 +51,22 @@ def test_the_tally_sees_what_crashes():
     assert {crash.split(": ")[1] for crash in found.crashes} == {"IndexError", "UnicodeError", "ValueError"}
 
 
-@pytest.mark.parametrize(
-    "added",
-    [
-        "<script>alert(1)</script>",
-        '<img src="https://example.org/a.png">',
-        "<b onclick=alert(1)>",
-        "<svg/onload=alert(1)>",
-        '<a href="javascript:alert(1)">',
-        '<meta http-equiv="refresh" content="0; url=//example.org">',
-    ],
+MORE = (
+    "<script>alert(1)</script>",
+    '<img src="https://example.org/a.png">',
+    "<b onclick=alert(1)>",
+    "<svg/onload=alert(1)>",
+    '<a href="javascript:alert(1)">',
+    '<meta http-equiv="refresh" content="0; url=//example.org">',
 )
-def test_a_page_that_does_more_is_seen(tmp_path, added):
+
+
+def test_a_page_that_does_more_is_seen(tmp_path):
     from flaxmask.reporting import report
 
     report.write(folder := folders.make(tmp_path / "run"))
     page = (folder / "report.html").read_text()
     assert inert.wrong(page) == []
-    assert inert.wrong(page.replace("<body>", "<body>" + added))
+    for added in MORE:
+        assert inert.wrong(page.replace("<body>", "<body>" + added)), added
     assert inert.wrong(page.replace("sha256-", "sha256-A"))
