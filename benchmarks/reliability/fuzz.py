@@ -22,7 +22,7 @@ from flaxmask import commands, masks
 from flaxmask.data.config import DataConfig
 from flaxmask.data.sources import files, lines, plain
 from flaxmask.data.sources.cmudict import read_dictionary, read_standard
-from flaxmask.data.sources.length_histograms import from_program
+from flaxmask.data.sources.length_histograms import BERT
 from flaxmask.data.sources.sentence_polarity import MEMBERS, read_archive
 from flaxmask.data.sources.tatoeba import read_rows
 from flaxmask.data.sources.wnut17 import TAGS, read_sentences
@@ -304,10 +304,7 @@ def _published(content: bytes):
 
 
 def _program(content: bytes):
-    try:
-        from_program(content)
-    except (ValueError, LookupError, SyntaxError) as error:  # as `files` refuses what an upstream gives
-        raise Refused(" ".join(str(error).split())) from None
+    files._converted(BERT, content, "mend")
 
 
 def _archive(random: Random) -> bytes:

@@ -7,7 +7,7 @@ read arrays at whatever paths a checkpoint names. No digest helps against somebo
 import contextlib
 import math
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import jax
 import numpy as np
@@ -35,6 +35,7 @@ class _Metadata(TypedDict):
 
     tree_metadata: dict[str, _Leaf]
     use_ocdbt: bool
+    use_zarr3: NotRequired[bool]
 
 
 class Saved(NamedTuple):
@@ -49,6 +50,7 @@ class Saved(NamedTuple):
 
 _MOST = 1 << 16
 """Bytes of the description of an array."""
+_ARRAYS = ("jax.Array", "np.ndarray", "scalar")
 _NOTHING = ("None", "Dict", "List", "Tuple", "NamedTuple", "Unknown")
 """Leaves for which Orbax reads nothing from disk."""
 
@@ -74,7 +76,7 @@ def check(directory: Path, like: Any, owner: Path):
         raise Refused(f"{directory}: holds no state") from None
     if not metadata["use_ocdbt"]:
         raise Refused(f"{directory}: not written as Orbax writes here: its arrays may lie anywhere")
-    opened, want = _opened(directory), leaves(like)
+    opened, want = _opened(directory, metadata.get("use_zarr3", False)), leaves(like)
     have = {name: Saved(tuple(array.shape), array.dtype.numpy_dtype.name) for name, array in opened.items()}
     for name in sorted({*have, *want}):
         if have.get(name) != want.get(name):
@@ -82,14 +84,23 @@ def check(directory: Path, like: Any, owner: Path):
                 f"{owner} is of another model: {name} is {have.get(name, 'missing')} there, "
                 f"{want.get(name, 'missing')} in the configuration"
             )
-    for leaf in metadata["tree_metadata"].values():
-        name = ".".join(one["key"] for one in leaf["key_metadata"])
-        kind = leaf["value_metadata"]["value_type"]
-        if kind not in _NOTHING and (name not in have or kind not in ("jax.Array", "np.ndarray", "scalar")):
-            raise Refused(f"{directory / '_METADATA'}: there is no array {name!r} of type {kind!r}")
+    _check_named(directory / "_METADATA", metadata, set(have))
     with refusing(directory):  # of what is damaged Orbax would tell in a hundred lines
         for reading in [array.read() for array in opened.values()]:
             reading.result()
+
+
+def _check_named(path: Path, metadata: Any, have: set[str]):
+    """Refuse arrays that are named and are not there, or the other way round; and types that are none of arrays'."""
+    named = set()
+    for leaf in metadata["tree_metadata"].values():
+        kind = leaf["value_metadata"]["value_type"]
+        if kind in _ARRAYS:
+            named.add(".".join(one["key"] for one in leaf["key_metadata"]))
+        elif kind not in _NOTHING:
+            raise Refused(f"{path}: there is no type of arrays called {kind!r}")
+    for name in sorted(named ^ have):
+        raise Refused(f"{path}: {name!r} is {'an array that is not there' if name in named else 'not named'}")
 
 
 def check_steps(directory: Path):
@@ -114,18 +125,20 @@ def leaves(like: Any) -> dict[str, Saved]:
     return {name(path): Saved(tuple(leaf.shape), np.dtype(leaf.dtype).name) for path, leaf in found}
 
 
-def _opened(directory: Path) -> dict[str, tensorstore.TensorStore]:
-    """The arrays that lie there, of numbers and of chunks that are no larger than themselves; none is read."""
+def _opened(directory: Path, third: bool) -> dict[str, tensorstore.TensorStore]:
+    """The arrays that lie there in Zarr's second or third format, of numbers and of chunks that are no larger than
+    themselves; none is read.
+    """
     with refusing(directory):
         where: dict[str, Any] = {"driver": "ocdbt", "base": f"file://{directory.absolute()}/"}
         store = tensorstore.KvStore.open(where).result()
         opened = {}
         for key in store.list().result():
             name, _, kind = key.decode().rpartition("/")
-            if kind in (".zarray", "zarr.json"):
+            if kind == ("zarr.json" if third else ".zarray"):
                 foreign.parse(store.read(key).result().value[:_MOST].decode(), dict[str, Any], f"{directory}, {name}")
-                kind = "zarr" if kind == ".zarray" else "zarr3"
-                opened[name] = tensorstore.open({"driver": kind, "kvstore": where | {"path": f"{name}/"}}).result()
+                driver = "zarr3" if third else "zarr"
+                opened[name] = tensorstore.open({"driver": driver, "kvstore": where | {"path": f"{name}/"}}).result()
         for name, array in opened.items():
             chunk = array.chunk_layout.read_chunk.shape or ()
             if math.prod(chunk) > max(1, math.prod(array.shape)) or array.dtype.numpy_dtype.kind not in "biufV":

@@ -138,11 +138,7 @@ def _download(file: File) -> tuple[Path, bytes]:
         raise Missing(
             f"{file.path} is not here and cannot be downloaded ({file.origin or 'nobody publishes it'}): {mend}"
         )
-    packed = _fetch(file.url, mend)
-    try:
-        packed = file.convert(packed) if file.convert else packed
-    except (ValueError, LookupError, SyntaxError) as error:
-        raise Refused(f"{file.url}: not what it was ({error}): {mend}") from None
+    packed = _converted(file, _fetch(file.url, mend), mend)
     data = _check(file, packed, file.url, mend)
     place = cache() / file.path
     try:
@@ -156,6 +152,20 @@ def _download(file: File) -> tuple[Path, bytes]:
             f"could not keep {file.url} at {place} ({error.strerror}): set $XDG_CACHE_HOME, or {mend}"
         ) from None
     return place, data
+
+
+def _converted(file: File, packed: bytes, mend: str) -> bytes:
+    try:
+        return file.convert(packed) if file.convert else packed
+    except (
+        ValueError,
+        LookupError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # the last two: nested too deep
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise Refused(f"{file.url}: not what it was ({reason}): {mend}") from None
 
 
 class _Secure(urllib.request.HTTPRedirectHandler):
