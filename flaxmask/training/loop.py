@@ -100,9 +100,8 @@ def train(
     if checkpoints is not None and checkpoints.latest is not None:
         state, iterator, saved = checkpoints.restore(state, iterator)
         if wrong := foreign.fault(saved, Progress):
-            raise Refused(
-                f"the checkpoint at update {checkpoints.latest} holds no progress of ours ({wrong}): remove it"
-            )
+            raise Refused(f"the checkpoint at update {checkpoints.latest} is none of ours ({wrong}): remove it")
+        saved = {"steps": 0, "devices": 0, **saved}
         if saved["devices"] != progress.devices:
             raise Refused(
                 f"the checkpoint at update {saved['steps']} is of {saved['devices']} device(s), here are "

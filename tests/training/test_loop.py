@@ -137,6 +137,25 @@ def test_a_learning_curve_goes_on_where_it_was(tmp_path):
     assert strip(again) == strip(whole)
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("progress/metadata", '{"steps": "3"}', r"none of ours \(steps: expected int, found '3'\)"),
+        ("progress/metadata", '{"__class__": 1}', r"none of ours \(__class__ is unknown\)"),
+        ("progress/metadata", "{}", "is of 0 device"),
+        ("data/process_0-of-1.json", '{"next_index": "x"}', "none of ours|not readable as a checkpoint"),
+        ("data/process_0-of-1.json", '{"next": 1}', "not readable as a checkpoint"),
+        ("data/process_0-of-1.json", "[1]", "expected dict of Any"),
+    ],
+)
+def test_a_place_or_progress_that_was_tampered_with_is_refused(tmp_path, file, text, said):
+    run(tmp_path, stop_after=5)
+    (tmp_path / "3" / file).write_text(text)
+    with pytest.raises(Refused, match=said) as caught:
+        run(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_another_number_of_devices_is_refused(tmp_path):
     run(tmp_path, stop_after=5)
     step = CompiledStep(UPDATE, devices=jax.devices()[:2])
