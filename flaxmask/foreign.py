@@ -211,5 +211,5 @@ def check_name(name: str, what: str):
     A slash is allowed: such a row's files lie one folder deeper.
     """
     parts = name.split("/")
-    if not (0 < len(name) <= 200 and name.isprintable()) or "\\" in name or {"", ".", ".."} & set(parts):
+    if not (0 < len(name) <= 200 and name.isprintable()) or {"", ".", ".."} & set(parts):
         raise Refused(f"{what} {_short(name)}: cannot be the name of a file")

@@ -1,5 +1,6 @@
 import functools
 import itertools
+import json
 
 import jax
 import numpy as np
@@ -154,6 +155,30 @@ def test_a_place_or_progress_that_was_tampered_with_is_refused(tmp_path, file, t
     with pytest.raises(Refused, match=said) as caught:
         run(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda of: of["x"]["key_metadata"].append({"key": "/etc/passwd"}),
+            "'step./etc/passwd' is an array that is not",
+        ),
+        (lambda of: of.pop("x"), "'step' is not named"),
+        (lambda of: of["x"]["value_metadata"].update(value_type="os.system"), "no type of arrays called 'os.system'"),
+    ],
+)
+def test_arrays_that_are_named_are_those_that_lie_there(tmp_path, change, said):
+    """Before Orbax goes where a checkpoint's names lead."""
+    run(tmp_path, stop_after=5)
+    path = tmp_path / "3" / "state" / "_METADATA"
+    whole = json.loads(path.read_text())
+    leaves = whole["tree_metadata"]
+    leaves["x"] = leaves.pop("('step',)")
+    change(leaves)
+    path.write_text(json.dumps(whole))
+    with pytest.raises(Refused, match=said):
+        run(tmp_path)
 
 
 def test_another_number_of_devices_is_refused(tmp_path):
