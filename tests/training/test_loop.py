@@ -161,8 +161,8 @@ def test_a_place_or_progress_that_was_tampered_with_is_refused(tmp_path, file, t
     ("change", "said"),
     [
         (
-            lambda of: of["x"]["key_metadata"].append({"key": "/etc/passwd"}),
-            "'step./etc/passwd' is an array that is not",
+            lambda of: of.update(y=of["x"] | {"key_metadata": [{"key": "/etc/passwd"}]}),
+            "'/etc/passwd' is an array that",
         ),
         (lambda of: of.pop("x"), "'step' is not named"),
         (lambda of: of["x"]["value_metadata"].update(value_type="os.system"), "no type of arrays called 'os.system'"),
