@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import run
-from benchmarks.reliability import folders
+from benchmarks.reliability import tampered_folders as folders
 from flaxmask import commands, masks
 from flaxmask.data.config import DataConfig
 from flaxmask.data.sources import files, lines, plain

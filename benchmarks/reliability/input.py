@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import run
-from benchmarks.reliability import Outcome, checkpoints, folders, inert, slips
+from benchmarks.reliability import Outcome, inert, slips
+from benchmarks.reliability import tampered_checkpoints as checkpoints
+from benchmarks.reliability import tampered_folders as folders
 from benchmarks.reliability.watch import Watch
 from flaxmask import commands
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.reliability import folders, fuzz, inert, input, slips
+from benchmarks.reliability import fuzz, inert, input, slips
+from benchmarks.reliability import tampered_folders as folders
 from flaxmask.names import Refused
 
 
