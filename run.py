@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flaxmask import commands, stopping
+from flaxmask import commands, foreign, stopping
 from flaxmask import experiment as experiments
 from flaxmask.commands import EXPERIMENTS
 from flaxmask.names import Failed, Refused
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 LISTED = 6
 """Rows of an experiment that `--list` names."""
+ACTIONS = {
+    "list": (),
+    "experiment": ("scale", "seeds", "row", "workdir", "parallel", "dry_run", "audit", "track", "overrides"),
+    "report": ("workdir",),
+    "translate": ("nbest", "scores", "overrides"),
+    "export": (),
+}
+"""What can be done, and the options that each of it takes."""
 MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=8589934592"
 
 
@@ -101,9 +109,23 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     for key in keys:
         if keys.count(key) > 1:
             raise Refused(f"{key} is given {keys.count(key)} times")
-    if not (options.list or options.report or options.experiment or options.translate or options.export):
-        raise Refused("nothing to do: name one with --experiment NAME, or see --list and --help")
+    _refuse_contradictions(parser, options)
     return options, dict(text.split("=", 1) for text in options.overrides)
+
+
+def _refuse_contradictions(parser: Parser, options: argparse.Namespace):
+    """Refuse two things to do at a time, and what would be set and change nothing."""
+    asked = [name for name in ACTIONS if getattr(options, name) not in (None, False)]
+    if not asked:
+        raise Refused("nothing to do: name one with --experiment NAME, or see --list and --help")
+    if len(asked) > 1:
+        raise Refused(f"--{asked[0]} and --{asked[1]}: one at a time")
+    for name, value in vars(options).items():
+        if name in ACTIONS or name in ACTIONS[asked[0]] or value == parser.get_default(name) or value == []:
+            continue
+        shown = options.overrides[0] if name == "overrides" else f"--{name.replace('_', '-')}"
+        owners = " and ".join(f"--{action}" for action, takes in ACTIONS.items() if name in takes)
+        raise Refused(f"{shown}: is for {owners}, not for --{asked[0]}")
 
 
 def show_list() -> int:
@@ -170,16 +192,19 @@ def show(tables: "list[Table]"):
 
 def translate(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Answer each line of stdin on stdout, in order; an empty line by an empty line."""
+    from flaxmask.overrides import apply
+
+    how = experiments.Config(decoding=experiments.cell_of(options.translate)[-1].decoding)
+    decoding = apply(how, {f"decoding.{k.removeprefix('decoding.')}": v for k, v in overrides.items()}).decoding
+    if not 1 <= options.nbest <= decoding.beams:
+        raise Refused(f"--nbest {options.nbest}: expected at least 1 and at most decoding.beams={decoding.beams}")
     commands.start_jax()
     from rich.console import Console
     from rich.progress import Progress
 
-    from flaxmask.overrides import apply
     from flaxmask.translate import Translator
 
     translator = Translator.load(options.translate)
-    how = experiments.Config(decoding=translator.decoding)
-    decoding = apply(how, {f"decoding.{k.removeprefix('decoding.')}": v for k, v in overrides.items()}).decoding
     texts = [line.rstrip("\n") for line in sys.stdin]
     for line in translator.cut(texts):
         print(f"run.py: line {line} is longer than {translator.longest} tokens: cut", file=sys.stderr)
@@ -195,6 +220,8 @@ def translate(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 
 def export(checkpoint: Path, directory: Path) -> int:
     """Write a trained Transformer for CTranslate2."""
+    experiments.cell_of(checkpoint)
+    foreign.check_new(directory)
     commands.start_jax()
     from flaxmask.export import to_ctranslate2
     from flaxmask.translate import Translator

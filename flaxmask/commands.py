@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flaxmask import experiment as experiments
 from flaxmask import lock, stopping
+from flaxmask.data.sources import plain
 from flaxmask.names import Refused, nearest
 from flaxmask.reporting import tracking
 
 if TYPE_CHECKING:
     from flaxmask.reporting.table import Table
 
+SEEDS = 1000
+"""The most of a table."""
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
@@ -67,14 +70,17 @@ def prepare(
     for option, value, choices in (("scale", scale, experiments.SCALES), ("parallel", parallel, ("jit", "pmap"))):
         if value not in choices:
             raise Refused(f"--{option} {value}: {nearest(value, choices)}")
-    if seeds is not None and seeds < 1:
-        raise Refused(f"--seeds {seeds}: expected at least 1")
+    if seeds is not None and not 1 <= seeds <= SEEDS:
+        raise Refused(f"--seeds {seeds}: expected at least 1 and at most {SEEDS:,}")
     experiment = experiments.find(name, EXPERIMENTS)
     configs = experiment.configs(scale, {key: str(value) for key, value in (overrides or {}).items()})
     for row in rows:
         if row not in configs:
             raise Refused(f"--row {row}: {nearest(row, configs)}")
     tracking.check(track)
+    for data in {config.data for config in configs.values() if config.data.path}:
+        for split in ("train", data.judged_by):
+            plain.check(str(data.path), split)
     place = Path(workdir) if workdir else Path("results") / experiment.name
     count = seeds or experiment.seeds[scale]
     return experiments.Run(experiment, scale, count, place, configs, parallel, tuple(rows), tuple(track), wait)

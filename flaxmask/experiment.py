@@ -8,18 +8,19 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from flaxmask import stopping
-from flaxmask.data.config import DataConfig, PackingConfig
+from flaxmask import foreign, stopping
+from flaxmask.data.config import CATALOGUE, DataConfig, PackingConfig
 from flaxmask.decoding.config import DecodingConfig
 from flaxmask.models.config import MaskConfig, RecurrentConfig, TransformerConfig
 from flaxmask.names import Missing, Refused, nearest
-from flaxmask.overrides import apply
+from flaxmask.overrides import apply, flat
 from flaxmask.provenance import provenance
 from flaxmask.reporting import results
 from flaxmask.training.config import FinetuneConfig, TrainingConfig
@@ -49,6 +50,14 @@ class Config:
                 f"data.packer=concatenate cuts examples, which is for language models: {task} needs them whole"
             )
         _refuse_ignored(self, task)
+        for key, name in (("data.vocabulary_of", self.data.vocabulary_of), ("finetune.name", self.finetune.name)):
+            if name is not None and name not in CATALOGUE:
+                raise Refused(f"{key}={name}: {nearest(name, CATALOGUE)}")
+        if self.training.best_by and self.data.validation_split in (None, self.data.judged_by):
+            raise Refused(
+                f"training.best_by={self.training.best_by}: set data.validation_split to another split than "
+                f"{self.data.judged_by}, which the rows are judged on: it must not choose too"
+            )
         if self.architecture == "recurrent" and task in ("lm", "prefix_lm") and self.recurrent.bidirectional:
             raise Refused(f"recurrent.bidirectional: {task} would read the answer from the end")
         one = task == "prefix_lm" or (task == "text_to_text" and self.data.share_vocabulary)
@@ -168,6 +177,25 @@ def find(name: str, directory: Path) -> Experiment:
     return importlib.import_module(f"{directory.name}.{name}").EXPERIMENT
 
 
+def cell_of(checkpoint: Path) -> tuple[Path, str, int, Config]:
+    """The run, row, seed and configuration of `RUN/checkpoints/ROW-SEED`.
+
+    Raises:
+      Refused: there is no such checkpoint, or its run's configuration is none of ours.
+    """
+    checkpoint = checkpoint.absolute()
+    run, (row, _, seed) = checkpoint.parent.parent, checkpoint.name.rpartition("-")
+    if not checkpoint.is_dir() or not re.fullmatch("[0-9]{1,9}", seed):
+        raise Refused(f"{checkpoint} is no checkpoint: expected a folder RUN/checkpoints/ROW-SEED")
+    rows = results.read_settings(run)["rows"]
+    if row not in rows:
+        raise Refused(f"{run} has no row {row!r}: its rows are {', '.join(rows)}")
+    try:
+        return run, row, int(seed), apply(Config(), flat(rows[row]))
+    except Refused as error:
+        raise Refused(f"{run / results.SETTINGS}, row {row}: {error}") from None
+
+
 def names_in(directory: Path) -> list[str]:
     """Names of the experiments in `directory`."""
     return sorted(path.stem for path in directory.glob("*.py") if not path.stem.startswith("_"))
@@ -224,8 +252,9 @@ class Run:
         """Take the folder, which is `lock.held`: a new one, or one of the same settings.
 
         Raises:
-          Refused: it holds results of other settings; the message names the first that differs.
+          Refused: it holds results of other settings, the message names the first that differs; or what leads out.
         """
+        results.contain(self.workdir)
         settings = json.loads(json.dumps(self.settings()))
         checkpoints = self.workdir / "checkpoints"
         # A run that computed nothing yet holds nothing that could be lost.
@@ -237,7 +266,6 @@ class Run:
                     f"{self.workdir} holds results of another configuration ({difference}): "
                     f"name another folder with --workdir, or remove this one"
                 )
-        self.workdir.mkdir(parents=True, exist_ok=True)
         results.write_whole(self.workdir / results.SETTINGS, json.dumps(settings, indent=1) + "\n")
 
     def cells(self) -> list[tuple[str, int]]:
@@ -303,7 +331,7 @@ class Run:
         for line in results.read(self.workdir):
             path = results.Kept(self.workdir, line["row"], line["seed"]).audit
             path = path.with_name(path.name + ".txt")
-            found = path.read_text(encoding="utf-8") if path.exists() else f"no audit was kept ({path} is missing)\n"
+            found = foreign.read_text(path) if path.exists() else f"no audit was kept ({path} is missing)\n"
             texts.append(f"{line['row']}, seed {line['seed']}\n{found}")
         return texts
 

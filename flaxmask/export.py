@@ -8,6 +8,7 @@ import numpy as np
 from flaxmask import masks
 from flaxmask.data.tokenizers import SentencePieces
 from flaxmask.data.vocabulary import BOS, EOS, PAD, UNKNOWN
+from flaxmask.foreign import check_new
 from flaxmask.models.config import MaskConfig, TransformerConfig
 from flaxmask.models.layers import sinusoid
 from flaxmask.models.transformer import Transformer
@@ -45,8 +46,7 @@ def to_ctranslate2(translator: Translator, directory: Path) -> None:
         raise Refused("CTranslate2 is not installed: pip install ctranslate2") from error
     model, task = translator.model, translator.task
     _check(model)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise Refused(f"{directory} is not empty: name a new folder")
+    check_new(directory)
     config: TransformerConfig = model.config
     spec = ctranslate2.specs.TransformerSpec.from_config(
         (config.encoder_layers, config.decoder_layers), config.heads, pre_norm=config.norm == "pre"

@@ -8,7 +8,10 @@ SHOWN = 40
 
 
 class Refused(ValueError):
-    """Bad input, said in one line that names the thing and the mend."""
+    """Bad input, said in one line that names the thing and the mend, whatever characters stand in what is named."""
+
+    def __str__(self) -> str:
+        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in super().__str__())
 
 
 class Failed(RuntimeError):

@@ -7,9 +7,16 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from flaxmask import foreign
 from flaxmask.names import Refused, nearest
 
 T = TypeVar("T")
+
+
+LARGEST = 2**31 - 1
+"""What indices of arrays hold."""
+SHOWN = 60
+"""Characters of a value that a message shows."""
 
 
 def keys(config: Any, before: str = "") -> list[str]:
@@ -40,7 +47,7 @@ def apply(config: T, changes: Mapping[str, Any]) -> T:
     """
     for key in changes:
         if key not in keys(config):
-            raise Refused(f"no setting is called {key!r}; {nearest(key, keys(config))}")
+            raise Refused(f"no setting is called {_short(key)!r}; {nearest(key, keys(config))}")
     return _replace(config, changes, "")
 
 
@@ -52,37 +59,46 @@ def _replace(config: Any, changes: Mapping[str, Any], before: str) -> Any:
         if dataclasses.is_dataclass(old):
             values[field.name] = _replace(old, changes, f"{key}.")
         elif key in changes:
-            new = changes[key]
-            values[field.name] = (
-                _read(typing.get_type_hints(type(config))[field.name], new, key) if isinstance(new, str) else new
-            )
+            values[field.name] = _value(typing.get_type_hints(type(config))[field.name], changes[key], key)
     try:
         return dataclasses.replace(config, **values)
     except ValueError as error:
-        said = " ".join(f"{key}={value}" for key, value in changes.items() if key.startswith(before))
+        said = " ".join(f"{key}={_short(str(value))}" for key, value in changes.items() if key.startswith(before))
         raise error if isinstance(error, Refused) else Refused(f"{said}: {error}") from error
 
 
+def _value(kind: Any, new: Any, key: str) -> Any:
+    """A new value of a key, read where it is text and checked where it is not."""
+    value = _read(kind, new, key) if isinstance(new, str) else new
+    if wrong := foreign.fault(value, kind):
+        raise Refused(f"{key}: {wrong}")
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise Refused(f"{key}={value}: expected at most {LARGEST}")
+    return value
+
+
 def _read(kind: Any, text: str, key: str) -> Any:
-    """A value of type `kind` from text, by tyro."""
+    """A value of type `kind` from text, by tyro; a text that is wanted stands for itself, whatever it begins with."""
     import tyro
 
+    choices = typing.get_args(kind)
+    if kind is str or (str in choices and text != "None"):
+        return text
     silence = io.StringIO()  # tyro explains at length; here one line is wanted
     try:
         with contextlib.redirect_stderr(silence), contextlib.redirect_stdout(silence):
             return tyro.cli(kind, args=[text])
-    except SystemExit:
+    except (SystemExit, ValueError):
         pass
-    choices = [str(choice) for choice in typing.get_args(kind)] if typing.get_origin(kind) is typing.Literal else []
-    expected = (
-        f"expected one of {', '.join(choices)}; {nearest(text, choices)}" if choices else f"expected {_name(kind)}"
-    )
-    raise Refused(f"{key}={text}: {expected}")
+    literal = next((one for one in (kind, *choices) if typing.get_origin(one) is typing.Literal), None)
+    names = [str(choice) for choice in typing.get_args(literal)] + ["None"] * (type(None) in choices)
+    names = ["True", "False"] if kind is bool else names
+    if literal or kind is bool:
+        expected = f"one of {', '.join(names)}; {nearest(text, names)}"
+    else:
+        expected = foreign.kind_name(kind)
+    raise Refused(f"{key}={_short(text)}: expected {expected}")
 
 
-def _name(kind: Any) -> str:
-    """A type as people write it."""
-    parts = [_name(part) for part in typing.get_args(kind)]
-    if parts:
-        return " or ".join(parts)
-    return "None" if kind is type(None) else getattr(kind, "__name__", str(kind))
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

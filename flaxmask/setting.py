@@ -46,11 +46,6 @@ class Setting:
         layout = make_layout(config.data, task.train.lengths, devices)
         _check_positions(config, task, layout)
         check_labels(task)
-        if config.training.best_by and config.data.validation_split in (None, config.data.judged_by):
-            raise Refused(
-                f"training.best_by={config.training.best_by}: set data.validation_split to another split than "
-                f"{config.data.judged_by}, which the rows are judged on: it must not choose too"
-            )
         plan = Plan(layout, task.train.lengths, seed, config.training.epochs)
         model = make_model(config, task)
         optimizer = make_optimizer(config.training, len(plan))

@@ -14,11 +14,9 @@ from flaxmask.data.tasks import Task
 from flaxmask.data.vocabulary import BOS, EOS
 from flaxmask.decoding.config import DecodingConfig
 from flaxmask.decoding.sampling import Sampler, sample
-from flaxmask.experiment import Config
+from flaxmask.experiment import cell_of
 from flaxmask.models.audited import EncoderDecoder
 from flaxmask.names import Refused
-from flaxmask.overrides import apply, flat
-from flaxmask.reporting import results
 from flaxmask.setting import Setting
 from flaxmask.tokens import Array, Tokens
 from flaxmask.training.checkpoint import Checkpoints
@@ -61,15 +59,8 @@ class Translator:
         Raises:
           Refused: there is no such checkpoint, it is of another model, or its task writes no text; the message says.
         """
-        checkpoint = checkpoint.absolute()
-        run, (row, _, seed) = checkpoint.parent.parent, checkpoint.name.rpartition("-")
-        if not checkpoint.is_dir() or not seed.isdigit():
-            raise Refused(f"{checkpoint} is no checkpoint: expected a folder RUN/checkpoints/ROW-SEED")
-        rows = results.read_settings(run)["rows"]
-        if row not in rows:
-            raise Refused(f"{run} has no row {row!r}: its rows are {', '.join(rows)}")
-        config = apply(Config(), flat(rows[row]))
-        setting = Setting.of(config, int(seed), len(jax.local_devices()))
+        run, row, seed, config = cell_of(checkpoint)
+        setting = Setting.of(config, seed, len(jax.local_devices()))
         if not isinstance(setting.model, EncoderDecoder):
             raise Refused(f"{row} of {run} has no decoder behind an encoder: it writes no text")
         with Checkpoints(checkpoint, config.training) as saved:

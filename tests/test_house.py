@@ -44,6 +44,7 @@ ROOMS = (
     "lock",
     "stopping",
     "files",
+    "foreign",
     "names",
 )
 # Beyond the order: these know functions, not models; and reports are made of files alone.

@@ -50,12 +50,28 @@ class SentencePieces:
     """A trained model of sentencepiece, such that every text comes back as it was.
 
     Nothing is normalised, no space is added or taken away, what was never seen is written in bytes.
+
+    Raises:
+      Refused: the bytes are none of sentencepiece's, or of a model without our marks and a piece for each byte.
     """
 
     def __init__(self, model: bytes):
         self.model = model
-        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self._space = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in _SPACE.encode()]
+        try:
+            if not model:  # which sentencepiece takes, and then has no pieces
+                raise RuntimeError("nothing")
+            of = self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            self._pieces = tuple(of.id_to_piece(list(range(of.vocab_size()))))
+        except (RuntimeError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())[:80]
+            raise Refused(f"expected a model of sentencepiece, got {len(model)} other bytes ({reason})") from None
+        marks = (of.pad_id(), of.bos_id(), of.eos_id(), of.unk_id())
+        known = [of.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
+        if marks != (PAD, BOS, EOS, UNKNOWN) or UNKNOWN in known:
+            raise Refused(
+                f"a model of sentencepiece without our marks, or without a piece for each byte: marks {marks}"
+            )
+        self._space = [known[byte] for byte in _SPACE.encode()]
 
     def __len__(self) -> int:
         return self._processor.vocab_size()
@@ -75,7 +91,7 @@ class SentencePieces:
     @property
     def pieces(self) -> tuple[str, ...]:
         """What each id stands for, as sentencepiece writes it."""
-        return tuple(self._processor.id_to_piece(list(range(len(self)))))
+        return self._pieces
 
     @property
     def starts(self) -> bytes:
@@ -110,7 +126,7 @@ def train_pieces(texts: Iterable[str], kind: Literal["bpe", "unigram"], size: in
     path = cache() / f"{digest.hexdigest()}.model"
     try:
         return SentencePieces(path.read_bytes())
-    except (OSError, RuntimeError):  # there is none, or a damaged one
+    except (OSError, Refused):  # there is none, or a damaged one
         pieces = SentencePieces(_train(texts, kind, size))
     with contextlib.suppress(OSError):  # where nothing can be kept it is learnt again
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """How answers are written where a model is judged. No jax here."""
 
 import dataclasses
+import math
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,3 +19,5 @@ class DecodingConfig:
     def __post_init__(self):
         if self.beams < 1:
             raise ValueError(f"beams: expected at least 1, got {self.beams}")
+        if not math.isfinite(self.length_penalty):
+            raise ValueError(f"length_penalty: expected a number, got {self.length_penalty}")

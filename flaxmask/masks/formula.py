@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -174,8 +174,9 @@ def _inside(term: Mask, weaker: tuple[type[Mask], ...]) -> str:
 
 
 def _join(kind: type[And] | type[Or], left: Mask, right: Mask) -> Mask:
-    """Join two formulas, taking the terms of one of the same kind as terms of the whole."""
-    if not isinstance(right, Mask):
-        return NotImplemented
-    terms = [m.terms if isinstance(m, kind) else (m,) for m in (left, right)]
-    return kind(terms[0] + terms[1])
+    return join(kind, (left, right)) if isinstance(right, Mask) else NotImplemented
+
+
+def join(kind: type[And] | type[Or], masks: Iterable[Mask]) -> Mask:
+    """Join formulas, taking the terms of one of the same kind as terms of the whole."""
+    return kind(tuple(term for mask in masks for term in (mask.terms if isinstance(mask, kind) else (mask,))))

@@ -62,7 +62,14 @@ def content(function: Callable) -> formula.By:
     return formula.By(function)
 
 
-_TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<number>-?\d+)|(?P<sign>[&|~(),]))")
+_SPACE = re.compile(r"\s*")
+_TOKEN = re.compile(r"(?P<name>[A-Za-z_]\w*)|(?P<number>-?[0-9]+)|(?P<sign>[&|~(),])")
+_TABLE = re.compile(r"\s*\(([0-9]{1,10}x[0-9]{1,10}:[A-Za-z0-9+/=]*)\)")
+
+DEEPEST = 50
+"""Brackets and `~` within each other. Formulas are printed, hashed and evaluated by recursion, too."""
+SHOWN = 60
+"""Characters of a text that a message shows."""
 
 
 def parse(text: str) -> Mask:
@@ -74,7 +81,7 @@ def parse(text: str) -> Mask:
     reader = _Reader(text)
     mask = reader.either()
     if reader.kind != "end":
-        reader.fail(f"expected & or |, found {reader.value!r}")
+        reader.fail(f"expected & or |, found {_short(reader.value)}")
     return mask
 
 
@@ -82,25 +89,24 @@ class _Reader:
     """Recursive descent over the tokens of a text."""
 
     def __init__(self, text: str):
-        self.text, self.next = text, 0
+        self.text, self.next, self.depth = text, 0, 0
         self.advance()
 
     def advance(self):
         """Step to the next token: its kind, its value and where it starts."""
-        rest = self.text[self.next :]
-        match = _TOKEN.match(rest)
-        self.start = self.next + len(rest) - len(rest.lstrip())
-        if not rest.strip():
+        self.start = _SPACE.match(self.text, self.next).end()  # type: ignore[union-attr]
+        match = _TOKEN.match(self.text, self.start)
+        if self.start == len(self.text):
             self.kind, self.value = "end", "the end"
         elif match is None:
-            self.fail(f"unexpected {rest.lstrip()[0]!r}")
+            self.fail(f"unexpected {self.text[self.start]!r}")
         else:
-            self.kind, self.value = str(match.lastgroup), match[str(match.lastgroup)]
-            self.next += match.end()
+            self.kind, self.value = str(match.lastgroup), match[0]
+            self.next = match.end()
 
     def fail(self, message: str, start: int | None = None) -> NoReturn:
-        place = (self.start if start is None else start) + 1
-        raise ValueError(f"mask {self.text!r}, character {place}: {message}")
+        start = self.start if start is None else start
+        raise ValueError(f"mask {_excerpt(self.text, start)}, character {start + 1}: {message}")
 
     def take(self, sign: str) -> bool:
         """Consume `sign` if it is next."""
@@ -111,35 +117,39 @@ class _Reader:
 
     def expect(self, sign: str):
         if not self.take(sign):
-            self.fail(f"expected {sign!r}, found {self.value!r}")
+            self.fail(f"expected {sign!r}, found {_short(self.value)}")
 
     def either(self) -> Mask:
-        mask = self.both()
-        while self.take("|"):
-            mask = mask | self.both()
-        return mask
+        return self.joined(formula.Or, "|", self.both)
 
     def both(self) -> Mask:
-        mask = self.one()
-        while self.take("&"):
-            mask = mask & self.one()
-        return mask
+        return self.joined(formula.And, "&", self.one)
+
+    def joined(self, kind: type[formula.And] | type[formula.Or], sign: str, term: Callable[[], Mask]) -> Mask:
+        terms = [term()]
+        while self.take(sign):
+            terms.append(term())
+        return formula.join(kind, terms) if len(terms) > 1 else terms[0]
 
     def one(self) -> Mask:
-        if self.take("~"):
-            return ~self.one()
-        if self.take("("):
-            mask = self.either()
+        start, inverted = self.start, self.take("~")
+        if not inverted and not self.take("("):
+            if self.kind != "name":
+                self.fail(f"expected a mask, found {_short(self.value)}")
+            return self.primitive()
+        self.depth += 1
+        if self.depth > DEEPEST:
+            self.fail(f"more than {DEEPEST} brackets and ~ within each other", start)
+        mask = ~self.one() if inverted else self.either()
+        if not inverted:
             self.expect(")")
-            return mask
-        if self.kind != "name":
-            self.fail(f"expected a mask, found {self.value!r}")
-        return self.primitive()
+        self.depth -= 1
+        return mask
 
     def primitive(self) -> Mask:
         name, start = self.value, self.start
         if name not in PRIMITIVES:
-            self.fail(f"no mask is called {name!r}; {nearest(name, PRIMITIVES)}")
+            self.fail(f"no mask is called {_short(name)}; {nearest(name, PRIMITIVES)}")
         kind = PRIMITIVES[name]
         if kind is positions.Explicit:
             return self.explicit()
@@ -158,7 +168,7 @@ class _Reader:
 
     def explicit(self) -> Mask:
         """A table, whose digits are no tokens of this grammar."""
-        match = re.compile(r"\s*\(([0-9]+x[0-9]+:[A-Za-z0-9+/=]*)\)").match(self.text, self.next)
+        match = _TABLE.match(self.text, self.next)
         if match is None:
             self.fail("explicit takes (ROWSxCOLUMNS:base64), as it is printed")
         try:
@@ -174,7 +184,7 @@ class _Reader:
         self.expect("(")
         name = self.value
         if name not in CONTENT:
-            self.fail(f"by: no mask by content is called {name!r}; {nearest(name, CONTENT)}")
+            self.fail(f"by: no mask by content is called {_short(name)}; {nearest(name, CONTENT)}")
         self.advance()
         self.expect(")")
         return formula.By(CONTENT[name])
@@ -185,10 +195,23 @@ class _Reader:
             if numbers:
                 self.expect(",")
             if self.kind != "number":
-                self.fail(f"expected an integer, found {self.value!r}")
+                self.fail(f"expected an integer, found {_short(self.value)}")
+            if len(self.value) > 20:
+                self.fail(f"expected an integer, found one of {len(self.value)} digits")
             numbers.append(int(self.value))
             self.advance()
         return numbers
+
+
+def _excerpt(text: str, start: int) -> str:
+    """What is around a place, where the text is long."""
+    first = max(0, min(start, len(text)) - SHOWN // 2)
+    before, after = "…" * (first > 0), "…" * (first + SHOWN < len(text))
+    return f"{before}{text[first : first + SHOWN]!r}{after}" if len(text) > 2 * SHOWN else repr(text)
+
+
+def _short(value: str) -> str:
+    return repr(value) if len(value) <= SHOWN else f"{value[:SHOWN]!r}…"
 
 
 def _signature(kind: type[Mask]) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from flaxmask import foreign
+from flaxmask.evaluation.scores import SCORES, corpus_score
 from flaxmask.files import write_whole
 from flaxmask.names import Refused
 
@@ -25,10 +27,33 @@ def read(path: Path) -> dict[str, np.ndarray]:
     Raises:
       Refused: it is not readable; the message names it.
     """
-    if not path.exists():
-        return {}
     try:
-        with np.load(io.BytesIO(path.read_bytes())) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise Refused(f"{path}: not readable ({error}); remove it to have a table without its tests") from error
+        found = _unpacked(foreign.read_bytes(path))
+        with np.errstate(all="ignore"):
+            for name in found.keys() & SCORES.keys():
+                corpus_score(name, found[name])
+    except FileNotFoundError:
+        return {}
+    except Exception as error:  # whatever unpacking stumbles over in bytes that anybody may have made
+        if isinstance(error, Refused):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise Refused(f"{path}: not readable ({reason}); remove it to have a table without its tests") from error
+    return found
+
+
+def _unpacked(packed: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an archive that is no larger than it says, and says no more than `foreign.MOST` bytes."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > foreign.MOST:
+            raise ValueError("it would be too large")
+    with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
+        found = {name: np.asarray(archive[name]) for name in archive.files}
+    for name, array in found.items():
+        if array.ndim != 2 or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+            raise ValueError(
+                f"{name}: expected finite numbers [examples, counts], got {array.dtype}{list(array.shape)}"
+            )
+        if not len(array) or (name != "loss" and array.min() < 0):
+            raise ValueError(f"{name}: expected some examples, and counts from 0 up")
+    return found

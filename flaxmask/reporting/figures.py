@@ -23,14 +23,23 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#
 _HATCHES = ("", "//", "..", "xx", "\\\\", "--", "++")
 
 
+def _style(how: dict[Any, Any]) -> Any:
+    """Settings of what is drawn within. A name of a row is text, whatever dollars are in it."""
+    settings: Any = how | {"text.parse_math": False}
+    return matplotlib.rc_context(settings)
+
+
+def complete(line: Mapping[str, Any], names: Sequence[str]) -> bool:
+    """Whether a cell has a number for each of these metrics."""
+    return all(math.isfinite(line["metrics"].get(name, math.nan)) for name in names)
+
+
 def bars(rows: Sequence[str], results: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
     """One panel a metric, one bar a row, a line for the deviation where there are several seeds."""
-    has = lambda line, row: (
-        line["row"] == row and all(name in line["metrics"] and math.isfinite(line["metrics"][name]) for name in names)
-    )
+    has = lambda line, row: line["row"] == row and complete(line, names)
     rows = [row for row in rows if any(has(line, row) for line in results)]
     many = len(rows) > len(_COLOURS)  # then names tell the rows apart, and colours would say nothing
-    with matplotlib.rc_context({"hatch.linewidth": 0.5, "font.size": 9}):
+    with _style({"hatch.linewidth": 0.5, "font.size": 9}):
         names_width = 0.07 * max(map(len, rows))
         figure = Figure(
             figsize=(names_width + 2.6 * len(names), (0.25 if many else 0.5) * len(rows) + 1.2), layout="constrained"
@@ -76,13 +85,18 @@ Points = Mapping[tuple[str, int], Sequence[Mapping[str, float]]]
 """Of rows and seeds, the points of a learning curve."""
 
 
+def shared(points: Points) -> tuple[list[str], list[str]]:
+    """Metrics that all points know, as many as are drawn, and what they can be drawn against."""
+    known = set[str]().union(*(point for of in points.values() for point in of))
+    known = known.intersection(*(point for of in points.values() for point in of))
+    return [name for name in CURVES if name in known][:PANELS], [name for name in AXES if name in known]
+
+
 def curves(points: Points) -> Figure:
     """Metrics against updates, real tokens and seconds; a line a row, a band of one deviation over its seeds."""
-    known = set.intersection(*(set(point) for of in points.values() for point in of))
-    names = [name for name in CURVES if name in known][:PANELS]
-    axes_names = [name for name in AXES if name in known]
+    names, axes_names = shared(points)
     rows = list(dict.fromkeys(row for row, _ in points))
-    with matplotlib.rc_context({"font.size": 9}):
+    with _style({"font.size": 9}):
         figure = Figure(figsize=(3.1 * len(axes_names), 2.4 * len(names) + 0.5), layout="constrained")
         panels = figure.subplots(len(names), len(axes_names), squeeze=False, sharey="row")
         for line, name in zip(panels, names, strict=True):
@@ -94,7 +108,13 @@ def curves(points: Points) -> Figure:
             metric = METRICS[name]
             line[0].set_ylabel(f"{metric.label} ({metric.unit})" if metric.unit else metric.label)
         handles = panels[0][0].get_lines()
-        figure.legend(handles, rows, loc="outside lower center", ncols=min(len(rows), 4), frameon=False)
+        figure.legend(
+            handles,
+            [_drawn(row, 60) for row in rows],
+            loc="outside lower center",
+            ncols=min(len(rows), 4),
+            frameon=False,
+        )
     return figure
 
 
@@ -123,7 +143,7 @@ def lengths(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """
     columns = min(3, len(rows))
     lines = -(-len(rows) // columns)
-    with matplotlib.rc_context({"hatch.linewidth": 0.4, "font.size": 9}):
+    with _style({"hatch.linewidth": 0.4, "font.size": 9}):
         figure = Figure(figsize=(max(4.4, 3.0 * columns), 2.0 * lines + 0.9), layout="constrained")
         panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
         for axes, (row, of) in zip(panels, rows.items(), strict=False):
@@ -140,7 +160,7 @@ def lengths(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
                 label="wasted",
                 **drawn,
             )
-            axes.set_title(f"{row}: {1 - tokens.sum() / slots.sum():.0%} wasted", fontsize=9)
+            axes.set_title(f"{_drawn(row, 40)}: {1 - tokens.sum() / slots.sum():.0%} wasted", fontsize=9)
             axes.spines[["top", "right"]].set_visible(False)
         for axes in list(panels):
             axes.set_visible(False)
@@ -171,7 +191,7 @@ def masks(rows: Mapping[str, Mapping[str, Any]], formulas: Mapping[str, Mapping[
         if not any(map(same, drawn.values())) and len(drawn) < most:
             drawn[row] = cells
     columns = max(map(len, drawn.values()))
-    with matplotlib.rc_context({"font.size": 8}):
+    with _style({"font.size": 8}):
         figure = Figure(figsize=(3.0 * columns, 2.9 * len(drawn)), layout="constrained")
         for line, (row, cells) in zip(figure.subplots(len(drawn), columns, squeeze=False), drawn.items(), strict=True):
             for axes in line[len(cells) :]:
@@ -180,7 +200,8 @@ def masks(rows: Mapping[str, Mapping[str, Any]], formulas: Mapping[str, Mapping[
                 seen = cells[part]
                 axes.pcolormesh(seen, cmap="Blues", vmin=0, vmax=1.4, edgecolors="#bbbbbb", linewidth=0.2)
                 axes.set(xlabel="key", ylabel="query", xticks=[], yticks=[], aspect="equal")
-                axes.set_title(f"{row}, {part}:\n{formulas[row][part]}", fontsize=8)
+                said = _drawn(formulas[row].get(part, "?"), 60)
+                axes.set_title(f"{_drawn(row, 40)}, {part}:\n{said}", fontsize=8)
                 axes.invert_yaxis()
     return figure
 
@@ -195,7 +216,7 @@ def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
     rows = dict(list(rows.items())[:most])
     columns = min(2, len(rows))
     lines = -(-len(rows) // columns)
-    with matplotlib.rc_context({"hatch.linewidth": 0.4, "font.size": 8, "font.family": _characters()[0]}):
+    with _style({"hatch.linewidth": 0.4, "font.size": 8, "font.family": _characters()[0]}):
         figure = Figure(figsize=(4.6 * columns, 4.2 * lines), layout="constrained")
         panels = iter(figure.subplots(lines, columns, squeeze=False).flat)
         for (row, found), axes in zip(rows.items(), panels, strict=False):
@@ -209,7 +230,7 @@ def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
                 size = 8 if len(names) <= 24 else 5
                 set_ticks(np.arange(len(names)) + 0.5, names, fontsize=size, rotation=90 * (stream == one["key"]))
             axes.tick_params(length=0)
-            axes.set_title(f"{row}: {one['name']}", fontsize=9)
+            axes.set_title(f"{_drawn(row, 40)}: {_drawn(one['name'], 40)}", fontsize=9)
             axes.invert_yaxis()
         for axes in panels:
             axes.set_visible(False)
@@ -224,9 +245,10 @@ def _characters() -> tuple[list[str], set[int]]:
     return fonts, {char for name in fonts for char in font_manager.get_font(known[name]).get_charmap()}
 
 
-def _drawn(token: str) -> str:
-    """With a box for what no font has."""
-    return "".join(char if ord(char) in _characters()[1] else "□" for char in token).replace("$", r"\$")
+def _drawn(token: str, most: int = 24) -> str:
+    """With a box for what no font has, and no longer than there is room for."""
+    cut = token if len(token) <= most else f"{token[: most - 1]}…"
+    return "".join(char if ord(char) in _characters()[1] else "□" for char in cut)
 
 
 def _hatched(cells: np.ndarray) -> PatchCollection:
@@ -240,5 +262,5 @@ def _hatched(cells: np.ndarray) -> PatchCollection:
 def save(figure: Figure, path: Path):
     """As PNG, 200 dots an inch, and as SVG beside it; equal figures make equal bytes."""
     write_figure(path, figure, dpi=200)
-    with matplotlib.rc_context({"svg.hashsalt": "flaxmask", "svg.fonttype": "none"}):
+    with _style({"svg.hashsalt": "flaxmask", "svg.fonttype": "none"}):
         write_figure(path.with_suffix(".svg"), figure, metadata={"Date": None})

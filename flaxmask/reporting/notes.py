@@ -14,7 +14,7 @@ def notes(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[s
     seeds = sorted({line["seed"] for line in results})
     origins = [line["provenance"] for line in results]
     versions = lambda of: ", ".join(f"{name} {of['versions'][name]}" for name in ("python", "jax", "flax"))
-    machines = [f"{len(of['devices'])} device(s): {of['devices'][0]}; {versions(of)}" for of in origins]
+    machines = [f"{len(of['devices'])} device(s): {', '.join(of['devices'][:1])}; {versions(of)}" for of in origins]
     commits = [f"commit {of['git'][:12] or 'unknown'}{' with changes' if of['dirty'] else ''}" for of in origins]
     counts = ("truncated_examples", "skipped_examples", "unknown_tokens")
     left_out = [

@@ -1,14 +1,14 @@
 """All files of a report, from what runs left in their folders alone."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from flaxmask import foreign
 from flaxmask.names import Refused
-from flaxmask.reporting import counts, figures, results
+from flaxmask.reporting import counts, figures, kinds, results
 from flaxmask.reporting.page import page
 from flaxmask.reporting.table import Table
 from flaxmask.reporting.tables import make_csv, make_tables
@@ -53,11 +53,13 @@ def write_joined(directories: Sequence[Path], out: Path) -> list[Table]:
     """The same of several runs together; cells of equal settings stand in one table.
 
     Raises:
-      Refused: a folder that holds no run, a cell that two of them hold with other results, or a run where the report
-        is to be written.
+      Refused: a folder that holds no run, or what no run leaves; a cell that two of them hold with other results; or a
+        run where the report is to be written.
     """
     if out not in directories and (out / results.SETTINGS).exists():
         raise Refused(f"{out} holds a run of its own: name another folder for the report with --workdir")
+    for directory in dict.fromkeys([*directories, out]):
+        results.contain(directory)
     found = join(directories)
     filled, pictures = [table for run in found for table in tables(run)], {}
     for run in found:
@@ -83,7 +85,8 @@ def join(directories: Sequence[Path]) -> list[Found]:
     """Runs in the order given, those of equal settings together."""
     found: list[Found] = []
     for directory in directories:
-        settings, lines = results.read_settings(directory), results.read(directory)
+        settings, lines = results.read_settings(directory, kinds.Shown), results.read(directory, kinds.Reported)
+        kinds.check_settings(settings, directory / results.SETTINGS)
         computed = {key: settings.get(key) for key in results.COMPUTED}
         same = [run for run in found if {key: run.settings.get(key) for key in results.COMPUTED} == computed]
         if not same:
@@ -110,17 +113,17 @@ def _figures(run: Found) -> dict[str, tuple[str, Figure]]:
         own = [line for line in run.lines if line["row"] in part["rows"]]
         shown = [name for name in FIGURES if name in part["columns"] and any(name in line["metrics"] for line in own)]
         shown = shown[: figures.PANELS]
-        if shown:
+        if any(figures.complete(line, shown) for line in own if shown):
             which = f"table_{number}_" if len(parts) > 1 else ""
             drawn = figures.bars(part["rows"], own, shown)
             found[f"{which}{'_and_'.join(shown)}"] = (part["title"], drawn)
-    curves = {(k.row, k.seed): points for k in run.kept if (points := _read(k.curve))}
-    if curves:
+    curves = {(k.row, k.seed): points for k in run.kept if (points := kinds.read(k.curve, kinds.Points))}
+    if all(figures.shared(curves)):
         found["learning_curves"] = ("Learning curves; bands are one deviation over seeds", figures.curves(curves))
-    of = lambda name: {k.row: content for k in run.first if (content := _read(getattr(k, name)))}
-    if rows := of("lengths"):
+    of = lambda name, kind: {k.row: found for k in run.first if (found := kinds.read(getattr(k, name), kind))}
+    if rows := of("lengths", kinds.Lengths):
         found["lengths"] = ("What examples of each length cost in one epoch", figures.lengths(rows))
-    if rows := of("attention"):
+    if rows := of("attention", kinds.Attended):
         formulas = {row: run.settings["rows"][row].get("mask", {}) for row in rows}
         found["masks"] = (
             "What the masks let one example see, blue; other rows are like these",
@@ -131,21 +134,17 @@ def _figures(run: Found) -> dict[str, tuple[str, Figure]]:
     return found
 
 
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
 def _page(found: Sequence[Found], filled: Sequence[Table], pictures: dict[str, Path]) -> str:
     several = len(found) > 1
     name = lambda run, row: f"{run.settings['experiment']}: {row}" if several else row
     attended, audits = {}, {}
     for run in found:
-        attended |= {name(run, k.row): of for k in run.first if (of := _read(k.attention))}
+        attended |= {name(run, k.row): of for k in run.first if (of := kinds.read(k.attention, kinds.Attended))}
         for k in run.kept:
             text, drawn = (k.audit.with_name(k.audit.name + ending) for ending in (".txt", ".png"))
             if text.exists():
                 picture = drawn if drawn.exists() and k in run.first else None
-                audits[f"{name(run, k.row)}, seed {k.seed}"] = (text.read_text(encoding="utf-8"), picture)
+                audits[f"{name(run, k.row)}, seed {k.seed}"] = (foreign.read_text(text), picture)
     return page(
         "; ".join(dict.fromkeys(run.settings["title"] for run in found)),
         filled,

@@ -5,8 +5,10 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flaxmask import foreign
 from flaxmask.files import write_whole
 from flaxmask.names import Refused
+from flaxmask.reporting import kinds
 
 FILE = "results.jsonl"
 SETTINGS = "config.json"
@@ -72,47 +74,62 @@ class Kept(NamedTuple):
         return self.directory / "counts" / f"{self}.npz"
 
 
-def read(directory: Path) -> list[dict[str, Any]]:
-    """The results of a run; none where there is no file yet.
+OTHERS = ("wandb",)
+"""Folders in a run's folder that are somebody else's."""
+
+
+def contain(directory: Path):
+    """Refuse the folder of a run that would lead us out of it.
 
     Raises:
-      Refused: a line that is no JSON; the message names it.
+      Refused: it holds a link to elsewhere, or what is no file.
+    """
+    foreign.contain(directory, OTHERS)
+
+
+def read(directory: Path, kind: Any = None) -> list[dict[str, Any]]:
+    """The results of a run; none where there is no file yet.
+
+    Args:
+      directory: of the run.
+      kind: that lines must be of beside `kinds.Line`.
+
+    Raises:
+      Refused: a line that is no result; the message names it.
     """
     path = directory / FILE
-    if not path.exists():
+    try:
+        texts = foreign.read_text(path).splitlines()
+    except FileNotFoundError:
         return []
     lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise Refused(
-                f"{path}, line {number}: not readable ({error.msg}); remove the line to compute it anew"
-            ) from error
-        lines.append(
-            line
-            | {
-                "metrics": {
-                    name: float(value) if isinstance(value, str) else value for name, value in line["metrics"].items()
-                }
-            }
-        )
+    for number, text in enumerate(texts, start=1):
+        where = f"{path}, line {number}"
+        line = foreign.parse(text, kinds.Line, where, mend := "remove the line to compute it anew")
+        if wrong := kind and foreign.fault(line, kind):
+            raise Refused(f"{where}: not readable ({wrong}); {mend}")
+        kinds.check_line(line, where)
+        numbers = {name: float(x) if isinstance(x, str) else x for name, x in line["metrics"].items()}
+        lines.append(line | {"metrics": numbers})
     return lines
 
 
-def read_settings(directory: Path) -> dict[str, Any]:
+def read_settings(directory: Path, kind: Any = kinds.Settings) -> dict[str, Any]:
     """What `config.json` says of a run.
 
+    Args:
+      directory: of the run.
+      kind: of what is read of it.
+
     Raises:
-      Refused: there is none, or it is no JSON.
+      Refused: there is none, or it is none of ours.
     """
     path = directory / SETTINGS
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = foreign.read_text(path)
     except FileNotFoundError:
         raise Refused(f"{directory} holds no run: expected a {SETTINGS} there") from None
-    except json.JSONDecodeError as error:
-        raise Refused(f"{path}: not readable ({error.msg}); remove the folder, or name another") from error
+    return foreign.parse(text, kind, path, "remove the folder, or name another")
 
 
 def append(directory: Path, line: dict[str, Any]):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import statistics
 from collections.abc import Callable, Sequence
 
@@ -40,12 +41,12 @@ class Table:
 
     def markdown(self) -> str:
         """GitHub's Markdown."""
-        plain = lambda cell: cell.replace("|", "\\|")
+        plain = lambda cell: _no_tags(cell).replace("|", "\\|")
         rule = ["---" if i == 0 else "---:" for i in range(len(self.head))]
         lines = [list(map(plain, self.head)), rule, *self.marked(plain, lambda cell: f"**{plain(cell)}**")]
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        notes = "\n".join(f"- {note}" for note in self.notes)
-        return f"# {self.title}\n\n{table}\n\n{notes}\n"
+        notes = "\n".join(f"- {_no_tags(note)}" for note in self.notes)
+        return f"# {_no_tags(self.title)}\n\n{table}\n\n{notes}\n"
 
     def _repr_markdown_(self) -> str:
         """For notebooks."""
@@ -55,7 +56,7 @@ class Table:
         """A `tabular` for the package booktabs, with the notes as comments."""
         line = lambda cells: " & ".join(cells) + r" \\"
         body = "\n".join(map(line, self.marked(_latex, lambda cell: f"\\textbf{{{_latex(cell)}}}")))
-        notes = "\n".join(f"% {note}" for note in (self.title, *self.notes))
+        notes = "\n".join(f"% {_visible(note)}" for note in (self.title, *self.notes))
         columns = "l" + "r" * (len(self.head) - 1)
         return (
             f"{notes}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{line(map(_latex, self.head))}\n\\midrule\n{body}\n"
@@ -68,16 +69,35 @@ class Table:
         if width is not None and width < _needed(lines) > _needed(turned := list(zip(*lines, strict=True))):
             bold = frozenset((column - 1, row + 1) for row, column in self.bold)
             return dataclasses.replace(self, head=turned[0], rows=tuple(turned[1:]), bold=bold).rich()
-        notes = Text("\n".join(self.notes), style="dim")
+        notes = Text("\n".join(map(_visible, self.notes)), style="dim")
+        shown = lambda text: escape(_visible(text))
         table = RichTable(
-            title=self.title, caption=notes, caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+            title=shown(self.title), caption=notes, caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
         )
         for i, name in enumerate(self.head):
-            heading = name.replace(" (", "\n(").replace(", ", "\n")
+            heading = shown(name).replace(" (", "\n(").replace(", ", "\n")
             table.add_column(heading, justify="left" if i == 0 else "right", overflow="fold", no_wrap=i == 0)
-        for row in self.marked(escape, lambda cell: f"[bold]{escape(cell)}[/bold]"):
+        for row in self.marked(shown, lambda cell: f"[bold]{shown(cell)}[/bold]"):
             table.add_row(*row)
         return table
+
+
+def _visible(text: str) -> str:
+    r"""With what a terminal would obey, or would end a comment of LaTeX's, written out.
+
+    >>> _visible("a\x1b]0;b\n")
+    'a\\x1b]0;b\\n'
+    """
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _no_tags(text: str) -> str:
+    """Without tags of HTML, which Markdown would let through, in one line.
+
+    >>> _no_tags("p < 0.05 <script>")
+    'p < 0.05 &lt;script>'
+    """
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", _visible(text))
 
 
 def _needed(lines: Sequence[Sequence[str]]) -> int:

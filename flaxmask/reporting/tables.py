@@ -76,7 +76,7 @@ def _make_table(
     head += ["verdict"] if compared else []
     head += [f"within {part['margin']:g} points of {part['reference']}"] if part.get("reference") else []
     head += [f"{METRICS[_bleu(columns)].label} beside {next(iter(beside))}"] if beside else []
-    source = [f"published: {settings['published_by']}"] if compared else []
+    source = [f"published: {settings.get('published_by') or 'by whom is not said'}"] if compared else []
     if not settings.get("published") and settings.get("published_by"):
         source = [settings["published_by"]]
     said = [

@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, TypedDict, get_args
 
+from flaxmask import foreign
 from flaxmask.files import unwritten, write_whole
 from flaxmask.names import Refused, nearest
 from flaxmask.reporting.results import Kept
@@ -16,6 +17,12 @@ Kind = Literal["tensorboard", "wandb"]
 
 SYNC = 100
 """Updates after which the lines are on disk, whatever happens to the machine."""
+
+
+class _Update(TypedDict):
+    row: str
+    seed: int
+    update: int
 
 
 class Tracker(Protocol):
@@ -51,10 +58,11 @@ class Lines:
 
     def _forget(self, update: int):
         kept = []
-        for text in self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else ():
+        known = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
+        for text in known.splitlines():
             try:
-                line = json.loads(text)
-            except json.JSONDecodeError:  # the run ended within it
+                line = foreign.parse(text, _Update, self._path)
+            except Refused:  # the run ended within it
                 continue
             own = {key: line[key] for key in self._cell} == self._cell
             if not own or line["update"] < update:

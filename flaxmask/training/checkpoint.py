@@ -11,9 +11,10 @@ import grain
 import jax
 import orbax.checkpoint as ocp
 
+from flaxmask import foreign
 from flaxmask.files import writing
 from flaxmask.names import Refused
-from flaxmask.training import seal
+from flaxmask.training import seal, untrusted
 from flaxmask.training.config import TrainingConfig
 from flaxmask.training.judged import Judged
 from flaxmask.training.optimizer import judged_params
@@ -44,7 +45,8 @@ class Checkpoints:
         self._folder, self._count, self._warn = directory.absolute(), config.keep_checkpoints, warn
         self._judged = Judged(self._folder, config)
         self._seals = seal.Seals(self._folder, self._judged.folder)
-        with writing(self._folder):
+        foreign.contain(self._folder)
+        with writing(self._folder), untrusted.refusing(self._folder):
             options = ocp.CheckpointManagerOptions(enable_async_checkpointing=True)
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         self._thread = ThreadPoolExecutor(1)
@@ -79,8 +81,7 @@ class Checkpoints:
         """
 
         def read(step: int) -> tuple[int, Any]:
-            _refuse_another_model(self._folder, step, state.params)
-            like = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+            like = self._expected(step, state)
             return step, self._read(step, state=ocp.args.StandardRestore(like))["state"]
 
         found = self._newest(read, self._seals.fault)
@@ -125,12 +126,11 @@ class Checkpoints:
           Refused: there are checkpoints, and none to go on from.
         """
         self._finish()
-        like = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
 
         def read(step: int) -> tuple[int, Any]:
             return step, self._read(
                 step,
-                state=ocp.args.StandardRestore(like),
+                state=ocp.args.StandardRestore(self._expected(step, state)),
                 data=grain.checkpoint.CheckpointRestore(iterator),
                 progress=ocp.args.JsonRestore(),
             )
@@ -145,8 +145,17 @@ class Checkpoints:
         progress = {name: value for name, value in restored["progress"].items() if name != "judged"}
         return restored["state"], restored["data"], progress
 
+    def _expected(self, step: int, state: Any) -> Any:
+        """What is to be read from a checkpoint, of which it is known then that it is of this state's shapes."""
+        folder = self._folder / str(step)
+        untrusted.check(folder / "state", state, folder)
+        return jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+
     def _read(self, step: int, **items: Any) -> Any:
-        return self._manager.restore(step, args=ocp.args.Composite(**items))
+        folder = self._folder / str(step)
+        untrusted.check_step(folder)
+        with untrusted.refusing(folder):
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
 
     def _newest(self, read: Callable[[int], Any], fault: Callable[[Path], str | None]) -> Any:
         """What `read` makes of the newest checkpoint without a fault; None where there is no checkpoint."""
@@ -157,10 +166,10 @@ class Checkpoints:
             if what is None:
                 try:
                     found = read(step)
-                except Exception as error:
-                    if sealed or isinstance(error, Refused):
+                except untrusted.Unreadable as error:
+                    if sealed:
                         raise
-                    what = _unreadable(folder, error)
+                    what = str(error)
             if what is None:
                 if faults:
                     self._warn(f"{'; '.join(faults)}; the checkpoint at update {step} is used instead")
@@ -176,9 +185,11 @@ class Checkpoints:
         """What is wrong with the parameters to be judged by that were there at a checkpoint; None if nothing is."""
         try:
             progress = self._read(step, progress=ocp.args.JsonRestore())["progress"]
-        except (OSError, ValueError) as error:  # only where nothing is sealed
-            return _unreadable(self._folder / str(step), error)
-        return self._judged.lost(progress.get("judged", []), step)
+        except untrusted.Unreadable as error:  # only where nothing is sealed
+            return str(error)
+        known = progress.get("judged", [])
+        wrong = foreign.fault(known, list[int])
+        return f"{self._folder / str(step)} is none of ours ({wrong})" if wrong else self._judged.lost(known, step)
 
     def _seal(self, step: int):
         """Wait for a save, seal it, and let the oldest go. In a thread."""
@@ -201,27 +212,3 @@ class Checkpoints:
                 with contextlib.suppress(Exception):  # Orbax says it once to each thread
                     self._manager.wait_until_finished()
                 raise
-
-
-def _refuse_another_model(folder: Path, step: int, params: Any):
-    """Refuse a checkpoint whose parameters have other names or shapes."""
-    with ocp.StandardCheckpointer() as reader:
-        saved: Any = reader.metadata(folder / str(step) / "state")
-        found = getattr(saved, "item_metadata", saved)["params"]
-    shapes = lambda tree: {jax.tree_util.keystr(path): tuple(x.shape) for path, x in _leaves(tree)}
-    have, want = shapes(found), shapes(params)
-    for name in sorted({*have, *want}):
-        if have.get(name) != want.get(name):
-            raise Refused(
-                f"{folder} is of another model: {name} is {have.get(name, 'missing')} there, "
-                f"{want.get(name, 'missing')} in the configuration"
-            )
-
-
-def _unreadable(folder: Path, error: Exception) -> str:
-    said = f"{type(error).__name__}: {error}".split("\n")[0][:200]
-    return f"{folder} is not readable ({said})"
-
-
-def _leaves(tree: Any) -> list[tuple[Any, Any]]:
-    return jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))

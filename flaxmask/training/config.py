@@ -62,6 +62,13 @@ class TrainingConfig:
             raise ValueError(f"label_smoothing: expected 0 ≤ share < 1, got {self.label_smoothing}")
         if not 0.0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate: expected more than 0, got {self.learning_rate}")
+        for name in ("beta1", "beta2"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name}: expected 0 ≤ decay < 1, got {getattr(self, name)}")
+        for name in ("epsilon", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value < float("inf"):
+                raise ValueError(f"{name}: expected more than 0, got {value}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,3 +90,5 @@ class FinetuneConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
+        if not 0.0 < self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate: expected more than 0, got {self.learning_rate}")

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 
 from flaxmask.files import writing
 from flaxmask.names import Refused
-from flaxmask.training import seal
+from flaxmask.training import seal, untrusted
 from flaxmask.training.config import TrainingConfig
 
 LESS_IS_BETTER = ("loss", "per", "wer")
@@ -98,7 +98,11 @@ class Judged:
         like = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, params))
         total = jax.tree.map(lambda x: np.zeros(x.shape, np.float64), params)
         for step in steps:
-            total = jax.tree.map(lambda sum_, x: sum_ + np.asarray(x), total, self._manager.restore(step, args=like))
+            place = self.folder / str(step)
+            untrusted.check(place / "default", params, self.folder)
+            with untrusted.refusing(place):
+                saved = self._manager.restore(step, args=like)
+            total = jax.tree.map(lambda sum_, x: sum_ + np.asarray(x), total, saved)
         return jax.tree.map(lambda sum_, x: (sum_ / len(steps)).astype(x.dtype), total, params)
 
     def lost(self, known: Sequence[int], step: int) -> str | None:

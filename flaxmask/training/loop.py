@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from flaxmask import foreign
 from flaxmask.names import Refused
 from flaxmask.stopping import Stopped
 from flaxmask.tokens import Batch
@@ -112,6 +113,9 @@ def train(
     progress = Progress(devices=len(step.devices), plan=plan)
     if checkpoints is not None and (restored := checkpoints.restore(state, iterator)) is not None:
         state, iterator, saved = restored
+        if wrong := foreign.fault(saved, Progress):
+            raise Refused(f"the checkpoint at update {int(state.step)} is none of ours ({wrong}): remove it")
+        saved = {"steps": 0, "devices": 0, **saved}
         if saved["devices"] != progress.devices:
             raise Refused(
                 f"the checkpoint at update {saved['steps']} is of {saved['devices']} device(s), here are "

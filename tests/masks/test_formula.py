@@ -149,3 +149,35 @@ def test_a_mask_by_content_is_found_by_its_name():
     assert masks.parse("by(loudest) & causal") == loudest & masks.causal
     with pytest.raises(ValueError, match="another mask by content is called 'loudest'"):
         masks.content(type(loudest.function)(loudest.function.__code__, {}, "loudest"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("(" * 100_000 + "causal" + ")" * 100_000, "more than 50 brackets and ~ within each other"),
+        ("~" * 100_000 + "causal", "more than 50 brackets and ~ within each other"),
+        (f"window({'9' * 5000})", "found one of 5000 digits"),
+        (f"window({10**19})", "expected at most 2**30"),
+        ("window(٣)", "unexpected '٣'"),
+        ("window(²)", "unexpected '²'"),
+        ("ϲausal", "unexpected 'ϲ'"),
+        ("causal ∧ segment", "unexpected '∧'"),
+        ("causal\u200b", "unexpected"),
+        ("a" * 100_000, "no mask is called 'aaaaaa"),
+        ("explicit(99999999999x1:gA==)", "explicit takes"),
+        ("__import__('os')", "no mask is called '__import__'"),
+    ],
+)
+def test_formulas_that_mean_harm_are_refused_in_a_short_line(text, said):
+    with pytest.raises(ValueError) as caught:
+        masks.parse(text)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
+def test_long_formulas_are_read_in_a_moment():
+    many = " & ".join(["causal", "segment"] * 20_000)
+    assert len(masks.parse(many).terms) == 40_000
+    deep = "~(" * 25 + "causal | segment" + ")" * 25
+    assert masks.parse(str(masks.parse(deep))) == masks.parse(deep)

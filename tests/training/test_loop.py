@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import itertools
+import json
 import shutil
 
 import grain
@@ -14,7 +15,7 @@ from flaxmask.data.layouts import make_layout
 from flaxmask.data.loader import Plan, batches
 from flaxmask.names import Refused
 from flaxmask.stopping import Stopped
-from flaxmask.training import mishap
+from flaxmask.training import mishap, seal
 from flaxmask.training.checkpoint import Checkpoints
 from flaxmask.training.config import TrainingConfig
 from flaxmask.training.loop import train
@@ -228,6 +229,51 @@ def test_a_run_that_is_asked_to_stop_loses_nothing(tmp_path):
     end, same = go(tmp_path / "cut", again)
     assert (again, same) == (losses, curve)
     jax.tree.map(np.testing.assert_array_equal, end, last)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("progress/metadata", '{"steps": "3"}', r"none of ours \(steps: expected int, found '3'\)"),
+        ("progress/metadata", '{"__class__": 1}', r"none of ours \(__class__ is unknown\)"),
+        ("progress/metadata", "{}", "is of 0 device"),
+        ("data/process_0-of-1.json", '{"next_index": "x"}', "none of ours|not readable as a checkpoint"),
+        ("data/process_0-of-1.json", '{"next": 1}', "not readable as a checkpoint"),
+        ("data/process_0-of-1.json", "[1]", "expected dict of Any"),
+    ],
+)
+def test_a_place_or_progress_that_was_tampered_with_is_refused(tmp_path, file, text, said):
+    run(tmp_path, stop_after=5)
+    (tmp_path / "3" / file).write_text(text)
+    seal.seal(tmp_path / "3")
+    with pytest.raises(Refused, match=said) as caught:
+        run(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda of: of.update(y=of["x"] | {"key_metadata": [{"key": "/etc/passwd"}]}),
+            "'/etc/passwd' is an array that",
+        ),
+        (lambda of: of.pop("x"), "'step' is not named"),
+        (lambda of: of["x"]["value_metadata"].update(value_type="os.system"), "no type of arrays called 'os.system'"),
+    ],
+)
+def test_arrays_that_are_named_are_those_that_lie_there(tmp_path, change, said):
+    """Before Orbax goes where a checkpoint's names lead."""
+    run(tmp_path, stop_after=5)
+    path = tmp_path / "3" / "state" / "_METADATA"
+    whole = json.loads(path.read_text())
+    leaves = whole["tree_metadata"]
+    leaves["x"] = leaves.pop("('step',)")
+    change(leaves)
+    path.write_text(json.dumps(whole))
+    seal.seal(tmp_path / "3")
+    with pytest.raises(Refused, match=said):
+        run(tmp_path)
 
 
 def test_another_number_of_devices_is_refused(tmp_path):

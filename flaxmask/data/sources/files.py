@@ -4,23 +4,30 @@ import dataclasses
 import gzip
 import hashlib
 import http.client
+import io
 import lzma
 import os
+import re
 import tempfile
 import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import flaxmask
+from flaxmask import foreign
 from flaxmask.data.sources.lines import decode_all
 from flaxmask.names import Missing, Refused
 
 SECONDS = 60
 """How long a download may stand still."""
 
-_UNPACK = {b"\x1f\x8b": gzip.decompress, b"\xfd7zXZ\x00": lzma.decompress}
+MOST = 1 << 28
+"""Bytes of a file, packed or not (256 MiB); ours have a tenth of that."""
+
+_UNPACK: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
 """By the first bytes and not by the name: an upstream may be plain where our copy is compressed."""
 
 
@@ -41,6 +48,14 @@ class File:
     sha256: str
     origin: str = ""
     convert: Callable[[bytes], bytes] | None = dataclasses.field(default=None, repr=False)
+
+    def __post_init__(self):
+        if self.url is not None and not self.url.startswith("https://"):
+            raise Refused(f"{self.path}: downloads go over https alone, not {self.url}")
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise Refused(f"{self.path}: expected a SHA-256, got {self.sha256!r}")
+        if PurePosixPath(self.path).is_absolute() or ".." in PurePosixPath(self.path).parts:
+            raise Refused(f"{self.path}: leads out of the data folder")
 
     def __str__(self) -> str:
         return self.path
@@ -88,8 +103,8 @@ def _verified(file: File) -> tuple[Path, bytes]:
     if place is None:
         return _download(file)
     try:
-        packed = place.read_bytes()
-    except OSError as error:
+        packed = foreign.read_bytes(place, MOST)
+    except FileNotFoundError as error:
         raise Refused(f"could not read {place} ({error.strerror})") from None
     return place, _check(file, packed, str(place), "remove the file, so that it is found elsewhere or downloaded again")
 
@@ -97,12 +112,23 @@ def _verified(file: File) -> tuple[Path, bytes]:
 def _check(file: File, packed: bytes, name: str, mend: str) -> bytes:
     """The content, if it has the hash that it should have; `name` and `mend` go into the refusal."""
     try:
-        data = next((unpack(packed) for magic, unpack in _UNPACK.items() if packed.startswith(magic)), packed)
+        data = next(
+            (_unpacked(opened, packed) for magic, opened in _UNPACK.items() if packed.startswith(magic)), packed
+        )
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise Refused(f"{name}: damaged or cut off ({error}): {mend}") from None
     found = hashlib.sha256(data).hexdigest()
     if found != file.sha256:
         raise Refused(f"{name}: its content has SHA-256 {found}, expected {file.sha256}: {mend}")
+    return data
+
+
+def _unpacked(opened: Callable[..., Any], packed: bytes) -> bytes:
+    """All of it, but for what a few bytes may be a bomb of."""
+    with opened(io.BytesIO(packed)) as stream:
+        data = stream.read(MOST + 1)
+    if len(data) > MOST:
+        raise OSError(f"more than {MOST >> 20} MiB")
     return data
 
 
@@ -112,11 +138,7 @@ def _download(file: File) -> tuple[Path, bytes]:
         raise Missing(
             f"{file.path} is not here and cannot be downloaded ({file.origin or 'nobody publishes it'}): {mend}"
         )
-    packed = _fetch(file.url, mend)
-    try:
-        packed = file.convert(packed) if file.convert else packed
-    except (ValueError, LookupError, SyntaxError) as error:
-        raise Refused(f"{file.url}: not what it was ({error}): {mend}") from None
+    packed = _converted(file, _fetch(file.url, mend), mend)
     data = _check(file, packed, file.url, mend)
     place = cache() / file.path
     try:
@@ -132,18 +154,50 @@ def _download(file: File) -> tuple[Path, bytes]:
     return place, data
 
 
+def _converted(file: File, packed: bytes, mend: str) -> bytes:
+    try:
+        return file.convert(packed) if file.convert else packed
+    except (
+        ValueError,
+        LookupError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # the last two: nested too deep
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise Refused(f"{file.url}: not what it was ({reason}): {mend}") from None
+
+
+class _Secure(urllib.request.HTTPRedirectHandler):
+    """Follows to https alone."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        """The request to follow with."""
+        if not newurl.startswith("https://"):
+            said = f"it leads on to {newurl}, which is not https"
+            raise urllib.error.HTTPError(req.full_url, code, said, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_Secure)
+
+
 def _fetch(url: str, mend: str) -> bytes:
     """The bytes at a URL, all of them."""
     request = urllib.request.Request(url, headers={"User-Agent": "flaxmask"})
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as response:
-            data = response.read()
+        with _OPENER.open(request, timeout=SECONDS) as response:
+            data = response.read(MOST + 1)
+            if len(data) > MOST:
+                raise Refused(f"{url}: more than {MOST >> 20} MiB: {mend}")
             expected = int(response.headers.get("Content-Length", len(data)))
     except http.client.IncompleteRead as error:
         data, expected = error.partial, len(error.partial) + (error.expected or 0)
     except urllib.error.HTTPError as error:
         with error:
             raise Missing(f"could not download {url} ({error.code} {error.reason}): {mend}") from None
+    except Refused:
+        raise
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
         raise Missing(f"could not download {url} ({reason}): {mend}") from None

@@ -4,12 +4,14 @@ import collections
 import gzip
 import json
 import os
+import stat
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from flaxmask import foreign
 from flaxmask.data.sources.lines import decode
 from flaxmask.data.sources.split import Split, split_of
 from flaxmask.names import Refused, nearest
@@ -17,6 +19,9 @@ from flaxmask.names import Refused, nearest
 _SPLITS = ("train", "validation", "test")
 _MARK = b"\xef\xbb\xbf"
 """The byte-order mark that some editors put in front of a text."""
+
+LONGEST = 1 << 24
+"""Bytes of a line: what is packed small may be endless when it is unpacked."""
 
 Parse = Callable[[str, str], dict[str, Any]]
 """From a line, and where it stands, to a record."""
@@ -68,6 +73,13 @@ def open_plain(path: str, split: str) -> Split:
     return Split(f"{path}:{split}", len(offsets), fetch, skipped=counted, place=place)
 
 
+def check(path: str, split: str):
+    """Refuse a path at which no file of a known kind stands, before anything is read."""
+    file = Path(os.path.expanduser(path.replace("{split}", split)))
+    _kind(file)
+    _state(file)
+
+
 def _scan(text: BinaryIO, file: Path, kind: str, wanted: str | None) -> tuple[array, int, dict[str, int]]:
     """Where the records of a split begin, how many records the file has, and how many lines are none, by reason."""
     parse = _PARSERS[kind]()
@@ -89,7 +101,9 @@ def _lines(text: BinaryIO, file: Path) -> Iterator[tuple[int, bytes]]:
     try:
         offset = len(_MARK) if text.read(len(_MARK)) == _MARK else 0
         text.seek(offset)
-        for raw in text:
+        while raw := text.readline(LONGEST + 1):
+            if len(raw) > LONGEST:
+                raise Refused(f"{file}: a line of more than {LONGEST >> 20} MiB, after {offset} bytes: is it text?")
             yield offset, raw
             offset += len(raw)
     except (EOFError, OSError, zlib.error) as error:
@@ -120,13 +134,13 @@ def _objects() -> Parse:
     keys: set[str] = set()
 
     def parse(line: str, where: str) -> dict[str, Any]:
-        try:
-            found = json.loads(line)
-            json.dumps(found, ensure_ascii=False).encode()  # a lone surrogate could not be written anywhere later
-        except (ValueError, RecursionError) as error:
-            raise Refused(f"{where}: expected a JSON object ({error})") from None
+        found = foreign.parse(line, Any, where, said="expected a JSON object")
         if not isinstance(found, dict):
             raise Refused(f"{where}: expected a JSON object, found {type(found).__name__}")
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:  # a lone surrogate could not be written anywhere later
+            raise Refused(f"{where}: expected a JSON object ({error})") from None
         if missing := keys - found.keys():
             raise Refused(f"{where}: lacks {', '.join(map(repr, sorted(missing)))}, which the first object has")
         keys.update(() if keys else found)
@@ -151,10 +165,12 @@ def _kind(file: Path) -> str:
 def _state(file: Path) -> tuple[int, int]:
     """What changes when the file does."""
     try:
-        stat = file.stat()
-    except OSError as error:
-        raise Refused(f"could not open {file} ({error.strerror})") from None
-    return stat.st_size, stat.st_mtime_ns
+        state = file.stat()
+    except (OSError, ValueError) as error:  # a name may hold a NUL
+        raise Refused(f"could not open {file} ({getattr(error, 'strerror', error)})") from None
+    if not stat.S_ISREG(state.st_mode):
+        raise Refused(f"could not open {file} ({'Is a directory' if stat.S_ISDIR(state.st_mode) else 'it is no file'})")
+    return state.st_size, state.st_mtime_ns
 
 
 def _opened(file: Path) -> BinaryIO:

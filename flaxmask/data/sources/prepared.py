@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_builder import load_default_config_name
 from tensorflow_datasets.core.dataset_info import read_proto_from_builder_dir
 
+from flaxmask import foreign
 from flaxmask.data.sources.cmudict import Cmudict
 from flaxmask.data.sources.multi30k import Multi30k
 from flaxmask.data.sources.sentence_polarity import SentencePolarity
@@ -102,6 +104,7 @@ def _others(name: str) -> tfds.core.DatasetBuilder:
             f"data set {name!r} is none of ours ({hint}) and not prepared in {data_dir()}: TFDS"
             f" needs TensorFlow to generate it, where that is installed: {command}"
         )
+    _check_features(Path(folder))
     info = read_proto_from_builder_dir(folder)
     if _FORMAT not in (info.file_format, *info.alternative_file_formats):
         raise Missing(
@@ -111,8 +114,27 @@ def _others(name: str) -> tfds.core.DatasetBuilder:
     return tfds.builder_from_directory(folder, file_format=_FORMAT)
 
 
+FEATURES = "tensorflow_datasets.core.features."
+
+
+def _check_features(folder: Path):
+    """Refuse features of classes that are not TFDS's own: it would import whatever module the file names."""
+    place = folder / "features.json"
+    unread = [foreign.parse(foreign.read_text(place), dict[str, Any], place)]
+    for of in unread:
+        for key, value in of.items():
+            if key in ("type", "pythonClassName", "python_class_name") and isinstance(value, str):
+                if not value.startswith(FEATURES):
+                    raise Refused(f"{place}: {value!r} is no feature of TFDS's own, and would have to be imported")
+            elif key == "content" and isinstance(value, str):  # as older versions wrote it
+                value = foreign.parse(value, dict[str, Any], place)
+            unread += [inner for inner in (value if isinstance(value, list) else [value]) if isinstance(inner, dict)]
+
+
 def _newest(name: str) -> tfds.core.Path | None:
     """The folder of the newest version of a data set: "glue/sst2", "glue/sst2:2.0.0", or "glue" for its default."""
+    if name.startswith(("/", ":", "~")) or {".", ".."} & set(re.split("[/:]", name)):
+        raise Refused(f"data set {name!r}: expected the name of a data set, such as glue/sst2")
     folder = tfds.core.Path(data_dir()) / name.replace(":", "/")
     default = load_default_config_name(folder) if folder.is_dir() else None
     for place in (folder, folder / default if default else folder):

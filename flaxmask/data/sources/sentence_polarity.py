@@ -2,11 +2,12 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
 
-from flaxmask.data.sources.files import File, content
+from flaxmask.data.sources.files import MOST, File, content
 from flaxmask.data.sources.lines import decode_all
 from flaxmask.data.sources.split import split_of
 from flaxmask.names import Refused
@@ -29,13 +30,20 @@ def read_archive(packed: bytes, name: object) -> Iterator[tuple[str, str]]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-            texts = {label: archive.read(f"sentence_polarity/{member}") for label, member in MEMBERS.items()}
-    except (zipfile.BadZipFile, KeyError) as error:
-        reason = " ".join(str(error.args[0]).split())
+            texts = {label: _member(archive, f"sentence_polarity/{member}") for label, member in MEMBERS.items()}
+    except (zipfile.BadZipFile, zlib.error, LookupError, ValueError, OSError, EOFError, RuntimeError) as error:
+        reason = " ".join(str(error.args[0] if error.args else error).split())
         raise Refused(f"{name}: expected a zip with {' and '.join(MEMBERS.values())} ({reason})") from None
     for label, text in texts.items():
         for line in decode_all(text, f"{name}, {MEMBERS[label]}"):
             yield line.rstrip(" "), label
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read into memory: nothing is unpacked to where a member's name says."""
+    if archive.getinfo(name).file_size > MOST:
+        raise ValueError(f"{name}: more than {MOST >> 20} MiB")
+    return archive.read(name)
 
 
 class SentencePolarity(tfds.core.GeneratorBasedBuilder):

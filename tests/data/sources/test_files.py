@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import hashlib
+import http.client
 import http.server
 import lzma
 import threading
@@ -35,14 +36,24 @@ def put(place, packed: bytes):
 
 
 @pytest.fixture
-def server():
-    """`serve(answer)` gives the URL of a server that sends `answer`: bytes, a status, or bytes and a false length."""
+def server(monkeypatch):
+    """`serve(answer)` gives the URL of a server that sends `answer`: bytes, a status, or bytes and a false length; or,
+    of a text, leads on to there. It speaks no TLS, and neither does this test's side of it.
+    """
     running = []
+    plain = urllib.request.HTTPSHandler()
+    plain.https_open = lambda request: plain.do_open(http.client.HTTPConnection, request)
+    monkeypatch.setattr(files, "_OPENER", urllib.request.build_opener(files._Secure, plain))
 
     def serve(answer) -> str:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 body, length = answer if isinstance(answer, tuple) else (answer, None)
+                if isinstance(body, str):
+                    self.send_response(302)
+                    self.send_header("Location", body)
+                    self.end_headers()
+                    return
                 if isinstance(body, int):
                     self.send_error(body)
                     return
@@ -56,7 +67,7 @@ def server():
 
         running.append(http.server.HTTPServer(("127.0.0.1", 0), Handler))
         threading.Thread(target=running[-1].serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        return f"http://127.0.0.1:{running[-1].server_port}/text.gz"
+        return f"https://127.0.0.1:{running[-1].server_port}/text.gz"
 
     yield serve
     for one in running:
@@ -94,7 +105,7 @@ def test_home_is_where_the_cache_is_by_default(places, monkeypatch):
 def test_a_download_is_kept_and_not_repeated(places, server, monkeypatch):
     file = dataclasses.replace(FILE, url=server(gzip.compress(TEXT)))
     assert content(file) == TEXT
-    monkeypatch.setattr(urllib.request, "urlopen", None)
+    monkeypatch.setattr(files, "_OPENER", None)
     kept = places / "cache" / "flaxmask" / "data" / FILE.path
     assert content(file) == TEXT
     assert find(file) == kept
@@ -134,8 +145,8 @@ def test_nothing_to_download_from():
 
 
 def test_no_network():
-    message = refusal(find, dataclasses.replace(FILE, url="http://127.0.0.1:1/text.gz"), kind=Missing)
-    assert message.startswith("could not download http://127.0.0.1:1/text.gz (")
+    message = refusal(find, dataclasses.replace(FILE, url="https://127.0.0.1:1/text.gz"), kind=Missing)
+    assert message.startswith("could not download https://127.0.0.1:1/text.gz (")
     assert message.endswith("Connection refused): place the file at $FLAXMASK_DATA/corpus/text.gz")
 
 
@@ -181,3 +192,39 @@ def test_only_one_carriage_return_ends_a_line(places):
     data = b"a\r\r\nb\x0bc\x1cd"
     put(places / "data" / "t", data)
     assert lines(File("t", None, hashlib.sha256(data).hexdigest())) == ["a\r", "b\x0bc\x1cd"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.org/a", "ftp://example.org/a", "file:///etc/passwd", "//a", "HTTPS://a"]
+)
+def test_downloads_go_over_https_alone(url):
+    assert refusal(File, "corpus/a", url, HASH) == f"corpus/a: downloads go over https alone, not {url}"
+
+
+@pytest.mark.parametrize("path", ["../a", "/etc/a", "corpus/../../a"])
+def test_a_file_lies_in_the_data_folder(path):
+    assert "leads out of the data folder" in refusal(File, path, None, HASH)
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 64 + "\n", "Z" * 64])
+def test_a_file_has_a_digest(digest):
+    assert "expected a SHA-256" in refusal(File, "corpus/a", None, digest)
+
+
+def test_a_redirect_is_followed_to_https_alone(places, server):
+    there = server(TEXT)
+    assert content(dataclasses.replace(FILE, url=server(there))) == TEXT
+    for elsewhere in (there.replace("https", "http"), "ftp://127.0.0.1/a", "file:///etc/passwd"):
+        message = refusal(find, dataclasses.replace(FILE, path="b", url=server(elsewhere)), kind=Missing)
+        assert f"it leads on to {elsewhere}, which is not https" in message or "redirect" in message.lower()
+    assert not (places / "cache" / "flaxmask" / "data" / "b").exists()
+
+
+def test_what_is_too_large_is_not_unpacked(places, server, monkeypatch):
+    monkeypatch.setattr(files, "MOST", 1 << 20)
+    bomb = bytes((1 << 20) + 10)
+    for number, packed in enumerate((gzip.compress(bomb), lzma.compress(bomb), bomb)):
+        file = File(f"bomb/{number}", server(packed), hashlib.sha256(bomb).hexdigest())
+        assert "more than 1 MiB" in refusal(find, file)
+    put(places / "data" / "bomb" / "3", bomb)
+    assert "larger than the 1 MiB" in refusal(find, File("bomb/3", None, hashlib.sha256(bomb).hexdigest()))
