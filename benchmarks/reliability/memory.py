@@ -7,10 +7,10 @@ from benchmarks.reliability.small import command, last
 from flaxmask.reporting import results
 
 HUGE = """
-wide = lambda x: np.pad(x, ((0, 6000 - x.shape[0]), (0, 4000 - x.shape[1])))
+wide = lambda x: np.pad(x, ((0, 1000 - x.shape[0]), (0, 12000 - x.shape[1])))
 return jax.tree.map(wide, batch)
 """
-"""Scores of 768 GB."""
+"""Scores of 1.2 TB."""
 
 
 def out_of_memory(folder: Path) -> list[Outcome]:
@@ -19,7 +19,7 @@ def out_of_memory(folder: Path) -> list[Outcome]:
     kept = (folder / "run" / results.FILE).read_bytes()
     done = command(folder / "run", change=HUGE)
     said = last(done)
-    held = done.returncode == 1 and "6000 rows × 4000 source and 4000 target tokens" in said
+    held = done.returncode == 1 and "1000 rows × 12000 source and 12000 target tokens" in said
     held = held and "data.batch_examples" in said and "Traceback" not in done.stderr
     intact = finished.returncode == 0 and (folder / "run" / results.FILE).read_bytes() == kept
     return [
