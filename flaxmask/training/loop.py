@@ -129,7 +129,8 @@ def train(
 
     def settle():
         """What an update owes beside itself: a point of the curve, and parameters that the run may be judged by."""
-        if watch is not None and watch_every is not None and progress.since and progress.steps % watch_every == 0:
+        drawn = progress.curve[-1]["updates"] if progress.curve else 0
+        if watch is not None and watch_every and progress.steps % watch_every == 0 and drawn < progress.steps:
             now = step.fetch(placed)
             params = judged_params(now.params, now.opt_state)
             try:
