@@ -15,10 +15,10 @@ SLEEPER = """
 import hashlib, signal, sys
 from flaxmask import stopping
 
-with stopping.listening():
+with stopping.listening(), stopping.deferred():
     print("ready", flush=True)
     # Out of Python for long, as a compilation is: no handler is called meanwhile.
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 200_000_000)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 40_000_000)
 """
 
 
