@@ -55,7 +55,8 @@ def held(directory: Path, wait: bool = False, say: Callable[[str], Any] = lambda
         directory.mkdir(parents=True, exist_ok=True)
         file = _take(directory / FILE, wait, say)
     except (FileExistsError, NotADirectoryError):
-        raise Refused(f"{directory} is a file: name a folder with --workdir") from None
+        file = next(path for path in (directory, *directory.parents) if path.exists())
+        raise Refused(f"{file} is a file: name a folder with --workdir") from None
     except PermissionError as error:
         raise Refused(f"{directory}: {error.strerror}; name another folder with --workdir") from error
     with file:

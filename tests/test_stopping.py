@@ -15,6 +15,7 @@ SLEEPER = """
 import hashlib, signal, sys
 from flaxmask import stopping
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have it ignored
 with stopping.listening(), stopping.deferred():
     print("ready", flush=True)
     # Out of Python for long, as a compilation is: no handler is called meanwhile.
@@ -143,10 +144,8 @@ def test_another_thread_than_the_main_one_changes_nothing():
 
 def test_a_second_ctrl_c_ends_even_what_python_cannot_break_off():
     command = [sys.executable, "-c", SLEEPER]
-    # Whoever started the tests may have had them ignore Ctrl-C.
-    heed = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed) as process:
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
         assert process.stderr.readline() == "\n"

@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.reliability import Outcome
 
-TOPICS = ("kills", "checkpoints", "hosts", "input")
+TOPICS = ("kills", "sharing", "determinism", "rot", "disk", "nonfinite", "memory", "input")
 ROOT = Path(__file__).parent.parent.parent
 FIGURES, PAGE = ROOT / "benchmarks" / "results" / "reliability.json", ROOT / "docs" / "reliability.md"
 HEAD = "| what is done to a run | asked | reached | |\n| --- | --- | --- | --- |\n"

@@ -88,7 +88,7 @@ def slips(folder: Path) -> list[tuple[list[str], str]]:
         (of("mask.decoder=window"), "window takes (left, right=0)"),
         (of("mask.decoder=causal and segment"), "expected & or |, found 'and'"),
         (of("--workdir", str(file)), "is a file: name a folder"),
-        (of("--workdir", str(file / "run")), "Not a directory"),
+        (of("--workdir", str(file / "run")), "file is a file: name a folder"),
         (of("--workdir", str(other)), "holds results of another configuration"),
         (of("data.path=nowhere.tsv", "data.task=g2p"), "could not open nowhere.tsv (No such file or directory)"),
         (of(f"data.path={folder}", "data.task=g2p"), "expected a name that ends in"),
