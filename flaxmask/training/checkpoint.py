@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 
 from flaxmask.names import Refused
 from flaxmask.training.config import TrainingConfig
+from flaxmask.training.of_first import RestorePlace, SavePlace, options
 from flaxmask.training.optimizer import judged_params
 from flaxmask.training.step import TrainState
 
@@ -33,19 +34,20 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, config: TrainingConfig = DEFAULTS):
-        options = ocp.CheckpointManagerOptions(max_to_keep=config.keep_checkpoints, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        how = options(directory.absolute(), max_to_keep=config.keep_checkpoints, enable_async_checkpointing=True)
+        self._manager = ocp.CheckpointManager(directory.absolute(), options=how)
         self._by, self._averaged = config.best_by, config.average_epochs
         # A later checkpoint must not be whole before these are: they are waited for.
-        waiting = functools.partial(ocp.CheckpointManagerOptions, enable_async_checkpointing=False)
+        waiting = functools.partial(options, enable_async_checkpointing=False)
         self._kept = None
         if config.average_epochs:
-            options = waiting(max_to_keep=config.average_epochs)
-            self._kept = ocp.CheckpointManager(directory.absolute() / "epochs", options=options)
+            folder = directory.absolute() / "epochs"
+            self._kept = ocp.CheckpointManager(folder, options=waiting(folder, max_to_keep=config.average_epochs))
         elif by := config.best_by:
             mode = "min" if by in LESS_IS_BETTER else "max"
-            options = waiting(max_to_keep=1, best_fn=lambda metrics: metrics[by], best_mode=mode)
-            self._kept = ocp.CheckpointManager(directory.absolute() / "best", options=options)
+            folder = directory.absolute() / "best"
+            best = waiting(folder, max_to_keep=1, best_fn=lambda metrics: metrics[by], best_mode=mode)
+            self._kept = ocp.CheckpointManager(folder, options=best)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -131,7 +133,7 @@ class Checkpoints:
             int(state.step),
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state),
-                data=grain.checkpoint.CheckpointSave(iterator),
+                data=SavePlace(iterator),
                 progress=ocp.args.JsonSave(progress),
             ),
         )
@@ -149,7 +151,7 @@ class Checkpoints:
             self.latest,
             args=ocp.args.Composite(
                 state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)),
-                data=grain.checkpoint.CheckpointRestore(iterator),
+                data=RestorePlace(iterator),
                 progress=ocp.args.JsonRestore(),
             ),
         )

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from flaxmask import hosts
 from flaxmask.names import Refused
 from flaxmask.stopping import Stopped
 from flaxmask.tokens import Batch
@@ -75,6 +76,7 @@ def train(
     record_nan: bool = False,
     keep_at: Collection[int] = (),
     stop: Callable[[int], bool] = lambda update: False,
+    counted: Callable[[int], tuple[int, int]] | None = None,
 ) -> tuple[TrainState, Progress]:
     """Run the iterator to its end, from the newest checkpoint where there is one.
 
@@ -82,7 +84,7 @@ def train(
       state: before the first update.
       iterator: of `Batch`es; a Grain iterator where checkpoints are kept.
       step: the compiled update.
-      checkpoints: None keeps none.
+      checkpoints: None keeps none. Of several processes the first keeps them, and reads them for all.
       checkpoint_every: updates between two checkpoints; the end is always saved.
       report: called after every update.
       plan: of the iterator; a checkpoint of another one is refused.
@@ -91,6 +93,7 @@ def train(
       record_nan: end at a loss that is no number, instead of raising.
       keep_at: updates after which the parameters are kept beside the checkpoints.
       stop: asked after every update whether to stop there.
+      counted: real tokens and slots of a batch by its number, where the iterator gives a process's rows of it alone.
 
     Returns:
       The last state, as one copy, and the progress.
@@ -100,8 +103,8 @@ def train(
       Stopped: `stop` said so, or `watch` was broken off; a checkpoint was saved first.
     """
     progress = Progress(devices=len(step.devices), plan=plan)
-    if checkpoints is not None and checkpoints.latest is not None:
-        state, iterator, saved = checkpoints.restore(state, iterator)
+    state, saved = _resumed(state, iterator, checkpoints)
+    if saved is not None:
         if saved["devices"] != progress.devices:
             raise Refused(
                 f"the checkpoint at update {saved['steps']} is of {saved['devices']} device(s), here are "
@@ -148,7 +151,9 @@ def train(
     for batch in iterator:
         placed, metrics = step(placed, batch)
         progress.steps += 1
-        count_tokens(progress, batch)
+        real, slots = counted_in(batch) if counted is None else counted(progress.steps - 1)
+        progress.real_tokens += real
+        progress.slots += slots
         # Waiting for each loss costs nothing on one device, keeps the clock honest and stops at a bad number.
         progress.loss = float(jax.block_until_ready(metrics)["loss"])
         clock.tick()
@@ -170,6 +175,29 @@ def train(
     return step.fetch(placed), progress
 
 
+def _resumed(
+    state: TrainState, iterator: Any, checkpoints: Checkpoints | None
+) -> tuple[TrainState, dict[str, Any] | None]:
+    """State and progress of the newest checkpoint, with the iterator at its place; where there is none, the state as
+    it is, and None.
+    """
+
+    def read() -> dict[str, Any] | None:
+        nonlocal state
+        if checkpoints is None or checkpoints.latest is None:
+            return None
+        state, _, progress = checkpoints.restore(state, iterator)
+        return (
+            {"progress": progress, "place": iterator.get_state()} if hosts.here().count > 1 else {"progress": progress}
+        )
+
+    found = hosts.here().at_first(read, shared=True)
+    state = hosts.here().from_first(state)
+    if found is not None and not hosts.first():
+        iterator.set_state(found["place"])
+    return state, found and found["progress"]
+
+
 def _add_point(progress: Progress, judged: dict[str, float]):
     """A point of the curve; its training loss is the mean since the last one."""
     point = {
@@ -182,12 +210,10 @@ def _add_point(progress: Progress, judged: dict[str, float]):
     progress.since, progress.since_loss = 0, 0.0
 
 
-def count_tokens(progress: Progress, batch: Batch):
-    """Add a batch's real tokens and slots."""
-    for tokens in (batch.source, batch.target):
-        if tokens is not None:
-            progress.real_tokens += int(np.count_nonzero(tokens.segments))
-            progress.slots += tokens.segments.size
+def counted_in(batch: Batch) -> tuple[int, int]:
+    """A batch's real tokens and slots."""
+    sides = [side.segments for side in (batch.source, batch.target) if side is not None]
+    return sum(int(np.count_nonzero(side)) for side in sides), sum(side.size for side in sides)
 
 
 class _Clock:
