@@ -154,6 +154,8 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     if options.dry_run:
         show([commands.estimates(table)])
         return 0
+    if options.distributed:
+        python_alone_on_stdout()
     with stopping.listening():
         commands.fill(table, show)
     if not hosts.first():
@@ -162,6 +164,12 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         print("\n".join(table.audits()))
     print(f"report: {table.workdir / 'report.html'}")
     return 0
+
+
+def python_alone_on_stdout():
+    """Collectives on CPU greet on stdout, from C++; that goes to stderr."""
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding)
+    os.dup2(2, 1)
 
 
 def show(tables: "list[Table]"):

@@ -34,6 +34,9 @@ LOST = 75
 AGAIN = "the same command on all hosts goes on from the newest checkpoint"
 
 
+_LIBC = ctypes.CDLL(None)
+
+
 class Place(NamedTuple):
     """Which process this is.
 
@@ -189,11 +192,20 @@ class Hosts:
             self._tell({"code": 0, "text": "", "together": True, "stopped": False})
 
     def _tell(self, said: dict[str, Any]):
+        """Tell it, and disconnect; the first process does when the others have, since the service ends with it."""
+        import jax
+
         with contextlib.suppress(Exception):  # whoever keeps the service may be gone
             self._set(f"ended/{self.index}", json.dumps(said))
             end = time.monotonic() + GRACE
-            while self.index == 0 and len(self._ended()) < self.count and time.monotonic() < end:
-                time.sleep(0.1)  # the service ends with the first process
+            while self.index == 0 and len(self._live()) > 1 and time.monotonic() < end:
+                time.sleep(0.1)
+            jax.distributed.shutdown()
+            _LIBC.signal(signal.SIGABRT, 0)
+
+    def _live(self) -> set[int]:
+        """The processes whose hearts beat; all of these must ask."""
+        return {*self._client.get_live_nodes(list(range(self.count)))}
 
     def _ended(self) -> dict[int, dict[str, Any]]:
         found = self._client.key_value_dir_get("flaxmask/ended/")
@@ -223,8 +235,7 @@ class Hosts:
         """End after another process has died."""
         with contextlib.suppress(Exception):
             while True:
-                live = self._client.get_live_nodes(list(range(self.count)))
-                gone = {*range(self.count)} - {*live} - {*self._ended()}
+                gone = {*range(self.count)} - self._live() - {*self._ended()}
                 if gone and not self._ending:
                     names = ", ".join(map(str, sorted(gone)))
                     self._end(
@@ -296,6 +307,8 @@ def met(place: Place | None) -> Iterator[None]:
 
 def _meet(place: Place) -> Hosts:
     global _here
+    # Its warning is that what keeps a run from being ended with a page of C++ is experimental.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import jax
     from jax._src import distributed  # what keeps keys is not public
 
@@ -336,7 +349,7 @@ def _end_plainly(here: Hosts):
     """
     text = f"process 0 of {here.count} is gone, which keeps the others together; {AGAIN}"
     _Handler.kept = _Handler.type(lambda number: stopping.end_at_once(text, LOST))
-    ctypes.CDLL(None).signal(signal.SIGABRT, _Handler.kept)
+    _LIBC.signal(signal.SIGABRT, _Handler.kept)
 
 
 class _Handler:

@@ -1,5 +1,6 @@
 """Orbax where one of several processes keeps the checkpoints, and nobody waits for the others."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ def options(folder: Path, **how: Any) -> ocp.CheckpointManagerOptions:
     return ocp.CheckpointManagerOptions(**how)
 
 
-class PlaceHandler(grain.checkpoint.CheckpointHandler):
-    """Grain's, but that the place has one name however many processes there are: it is the same in all of them."""
+class PlaceHandler(ocp.CheckpointHandler):
+    """As Grain's, but that the place has one name however many processes there are: it is the same in all of them."""
 
     def save(self, directory: Any, item: Any = None, args: Any = None):
         """Write the iterator's state."""
@@ -38,10 +39,16 @@ class PlaceHandler(grain.checkpoint.CheckpointHandler):
 
 
 @ocp.args.register_with_handler(PlaceHandler, for_save=True)
-class SavePlace(grain.checkpoint.CheckpointSave):
+@dataclasses.dataclass
+class SavePlace(ocp.args.CheckpointArgs):
     """Of an iterator."""
+
+    item: grain.DatasetIterator
 
 
 @ocp.args.register_with_handler(PlaceHandler, for_restore=True)
-class RestorePlace(grain.checkpoint.CheckpointRestore):
+@dataclasses.dataclass
+class RestorePlace(ocp.args.CheckpointArgs):
     """Of an iterator."""
+
+    item: grain.DatasetIterator

@@ -103,18 +103,20 @@ class CompiledStep:
     def __init__(self, step: Callable, parallel: str = "jit", devices: list | None = None):
         """`step` is `train_step` with everything but state, batch and axis filled in."""
         self.devices = devices or jax.devices()
-        self._local = [device for device in self.devices if device.process_index == jax.process_index()]
-        self._shared = len(self._local) < len(self.devices)
-        self._parallel = parallel
-        if parallel == "pmap":
+        self._shared = any(device.process_index != jax.process_index() for device in self.devices)
+        self._pmapped = parallel == "pmap" and not self._shared
+        if self._pmapped:
             step = functools.partial(step, axis="data")
             self._function = jax.pmap(step, axis_name="data", devices=self.devices, donate_argnums=0)
         else:
             mesh = jax.make_mesh((len(self.devices),), ("data",), devices=self.devices, axis_types=(AxisType.Auto,))
             if self._shared:  # each process has its rows of a batch, so the devices keep their order
                 mesh = Mesh(np.array(self.devices), ("data",), axis_types=(AxisType.Auto,))
-            self._replicated = NamedSharding(mesh, PartitionSpec())
-            self._split = NamedSharding(mesh, PartitionSpec("data"))
+            whole, split = PartitionSpec(), PartitionSpec("data")
+            if parallel == "pmap":  # which takes and gives the arrays of one process: what it is made of takes all's
+                step = functools.partial(step, axis="data")
+                step = jax.shard_map(step, mesh=mesh, in_specs=(whole, split), out_specs=whole, check_vma=False)
+            self._replicated, self._split = NamedSharding(mesh, whole), NamedSharding(mesh, split)
             self._function = jax.jit(
                 step,
                 in_shardings=(self._replicated, self._split),
@@ -127,8 +129,8 @@ class CompiledStep:
 
     def place(self, state: TrainState) -> TrainState:
         """The state on every device."""
-        if self._parallel == "pmap":
-            return jax_utils.replicate(state, self._local)
+        if self._pmapped:
+            return jax_utils.replicate(state, self.devices)
         if self._shared:
             return self._spread(jax.tree.map(np.array, state), self._replicated)
         # A copy: the step donates its input, which may be the caller's.
@@ -137,12 +139,8 @@ class CompiledStep:
     def fetch(self, state: Any) -> Any:
         """The state as one copy; of several processes, in each one's own memory."""
         if self._shared:
-            return jax.tree.map(self._own, state)
-        return jax.tree.map(lambda x: x[0], state) if self._parallel == "pmap" else state
-
-    def _own(self, x: Any) -> np.ndarray:
-        copy = np.array(x.addressable_data(0))
-        return copy.reshape(x.shape[1:]) if self._parallel == "pmap" else copy
+            return jax.tree.map(lambda x: np.array(x.addressable_data(0)), state)
+        return jax.tree.map(lambda x: x[0], state) if self._pmapped else state
 
     @staticmethod
     def _spread(tree: Any, sharding: NamedSharding) -> Any:
@@ -162,8 +160,8 @@ class CompiledStep:
         return state, self.fetch(metrics)
 
     def _place_batch(self, batch: Batch) -> Batch:
-        if self._parallel == "pmap":
-            count = len(self._local)
+        if self._pmapped:
+            count = len(self.devices)
             split = lambda x: np.reshape(x, (count, x.shape[0] // count, *x.shape[1:]))
             return jax.tree.map(split, batch)
         if self._shared:
