@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.reliability import Outcome
-from benchmarks.reliability.processes import ROWS, Running, count, experiment, finish, lines, running, saving, subject
+from benchmarks.reliability.processes import ROWS, Running, experiment, finish, grows, lines, running, saving, subject
 from flaxmask import lock
 from flaxmask.reporting.metrics import MEASURED
 from flaxmask.stopping import EXIT_CODES
@@ -31,7 +31,7 @@ def training_killed(folder: Path, kills: int = 20, inside: int = 10) -> list[Out
     while (done < kills or within < inside) and done < 3 * kills:
         with running(subject(cut, UPDATES), cut) as run:
             # First it must be on its way: it clears away what the one before left half written.
-            going = run.until(_grows(metrics))
+            going = run.until(grows(metrics))
             if done % 2:
                 time.sleep(rng.uniform(0.0, 0.1))
                 going = going and run.until(lambda: saving(checkpoints))
@@ -48,12 +48,6 @@ def training_killed(folder: Path, kills: int = 20, inside: int = 10) -> list[Out
     asked = f"as undisturbed after {kills} kills, {inside} of them within a save"
     reached = f"{'the same' if same else 'other'} after {done} kills, {within} within a save"
     return [Outcome(what, asked, reached, same and done >= kills and within >= inside)]
-
-
-def _grows(path: Path) -> Callable[[], bool]:
-    """Whether a run that goes on writes its lines by now; it drops those first that it will write again."""
-    before = count(path)
-    return lambda: count(path) not in (0, before)
 
 
 def _trained(folder: Path) -> str:
@@ -198,7 +192,7 @@ def experiment_interrupted(folder: Path) -> list[Outcome]:
         run.until(_arrived(run, cut, training))
         once = run.send(signal.SIGINT) == EXIT_CODES[signal.SIGINT] and _saved_at_the_last(cut, run.said)
     with running(experiment(cut), cut) as run:
-        run.until(_grows(cut / "metrics.jsonl"))
+        run.until(grows(cut / "metrics.jsonl"))
         run.process.send_signal(signal.SIGINT)
         run.until(lambda: "Ctrl-C again" in run.said)
         start = time.monotonic()
