@@ -279,6 +279,8 @@ def test_a_report_counts_what_the_batches_hold(name):
     assert report.rows == sum(batch.source.shape[0] for batch in built)
     assert report.real_token_fraction == pytest.approx(real / slots)
     assert len(report.shapes) == len({(batch.source.shape, batch.target.shape) for batch in built})
+    held = [loop.counted_in(batch) for batch in built]
+    assert [plan.counted(update) for update in range(len(built))] == held, "which a host sees its own rows of"
 
 
 @pytest.mark.parametrize("name", [*LAYOUTS])
