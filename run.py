@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flaxmask import commands, hosts, stopping
 from flaxmask import experiment as experiments
 from flaxmask.commands import EXPERIMENTS
-from flaxmask.names import Refused
+from flaxmask.names import Failed, Refused
 
 if TYPE_CHECKING:
     from flaxmask.reporting.table import Table
@@ -49,6 +49,9 @@ def main(arguments: list[str]) -> int:
         by = stopping.name_of(stopped.by)
         print(f"run.py: stopped by {by}{kept}; the same command goes on from there", file=sys.stderr)
         return stopped.exit_code
+    except Failed as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 1
 
 
 class Parser(argparse.ArgumentParser):

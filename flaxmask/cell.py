@@ -29,6 +29,7 @@ from flaxmask.reporting.tracking import Trackers
 from flaxmask.setting import Setting, load_task
 from flaxmask.training import loop
 from flaxmask.training.checkpoint import Checkpoints
+from flaxmask.training.mishap import fits
 from flaxmask.training.optimizer import judged_params
 from flaxmask.training.step import CompiledStep, TrainState
 
@@ -54,7 +55,7 @@ def run_cell(
     jax.clear_caches()
     setting = _agreed(config, seed)
     with _first(lambda: Trackers(kept, track)) as trackers:
-        state, progress = _train(setting, parallel, kept.checkpoints, str(kept), setting.state(), trackers)
+        state, progress = _train(setting, parallel, kept, kept.checkpoints, setting.state(), trackers)
     found = hosts.here().at_first(lambda: _measured(setting, state, progress, kept))
     tuned = None if config.finetune.name is None else _finetune(config, seed, parallel, kept, state.params)
     return hosts.here().at_first(lambda: _put_down(found, tuned, kept)) or ({}, {})
@@ -108,6 +109,8 @@ def _measured(
         metrics["diverged_at"] = progress.diverged_at
         for name in ("real_tokens_per_second", "step_milliseconds", "train_seconds", "training_loss"):
             del metrics[name]  # of too few updates, or no number
+    if config.training.on_nan == "skip":
+        metrics["skipped_updates"] = progress.skipped
     return metrics, judged
 
 
@@ -127,8 +130,8 @@ def _put_down(
 def _train(
     setting: Setting,
     parallel: str,
+    kept: results.Kept,
     checkpoints: Path,
-    label: str,
     state: TrainState,
     trackers: Trackers | None = None,
 ) -> tuple[TrainState, loop.Progress]:
@@ -147,7 +150,7 @@ def _train(
     with (
         stopping.deferred(),
         _first(lambda: Checkpoints(checkpoints, training)) as saved,
-        _first(lambda: _Bar(label, len(setting.plan))) as bar,
+        _first(lambda: _Bar(checkpoints.name, len(setting.plan))) as bar,
     ):
 
         def report(progress: loop.Progress):
@@ -166,8 +169,9 @@ def _train(
             setting.fingerprint,
             lambda params: here.at_first(lambda: watch(params), shared=True),
             training.curve_every,
-            training.on_nan == "record",
+            training.on_nan,
             setting.plan.ends[-averaged:].tolist() if averaged else (),
+            kept.nonfinite.with_name(checkpoints.name) if hosts.first() else None,
             here.asked,
             setting.plan.counted if here.count > 1 else None,
         )
@@ -207,7 +211,7 @@ def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trai
     state = setting.state()
     state = state._replace(params=transfer(trained, state.params))
     checkpoints = kept.checkpoints.with_name(f"{kept}-finetune")
-    state, _ = _train(setting, parallel, checkpoints, f"{kept}, finetuned", state)
+    state, _ = _train(setting, parallel, kept, checkpoints, state)
     judge = lambda: evaluate(setting.task, setting.model, jax.device_put(state.params), data).counts["accuracy"]
     return hosts.here().at_first(judge)
 
@@ -247,8 +251,9 @@ def estimate(config: Config, parallel: str, measured: int = 3) -> dict[str, floa
     batch = build(setting.plan[shapes.index(common)])
     largest = max(shapes, key=lambda shape: shape.rows * (shape.source + shape.target))
     for shape in (largest, common):
-        state, _ = step(state, build(setting.plan[shapes.index(shape)]))
-    jax.block_until_ready(state)
+        tried = build(setting.plan[shapes.index(shape)])
+        with fits(tried):
+            state, _ = jax.block_until_ready(step(state, tried))
     start = time.perf_counter()
     for _ in range(measured):
         state, _ = step(state, batch)

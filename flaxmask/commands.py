@@ -1,6 +1,7 @@
 """What the command line does, as functions: a notebook calls `run_experiment`, and needs no flags."""
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -202,6 +203,8 @@ def start_jax():
     """Import jax with programs kept between runs, so that the second start compiles nothing."""
     import jax
 
+    # Orbax writes the tracebacks of its threads there, and raises the errors too: they are said once, in a line.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "flaxmask" / "jax"
     jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(cache)))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from flaxmask import stopping
-from flaxmask.names import Refused
+from flaxmask.names import Failed, Refused
 
 HEARTBEAT = 10
 """Seconds without one after which a process counts as gone. jax's own threads give them, whatever Python does."""
@@ -172,7 +172,7 @@ class Hosts:
 
     def leave(self, error: BaseException):
         """Tell the others by what this process ends. What an error of theirs led to here, they tell first."""
-        known = isinstance(error, Refused | FloatingPointError | KeyboardInterrupt)
+        known = isinstance(error, Refused | Failed | FloatingPointError | KeyboardInterrupt)
         if not known:
             time.sleep(HEARTBEAT + GRACE / 2)
         self._ending = True
@@ -201,7 +201,8 @@ class Hosts:
             while self.index == 0 and len(self._live()) > 1 and time.monotonic() < end:
                 time.sleep(0.1)
             jax.distributed.shutdown()
-            _LIBC.signal(signal.SIGABRT, 0)
+            if _Handler.kept is not None:
+                _LIBC.signal(signal.SIGABRT, 0)
 
     def _live(self) -> set[int]:
         """The processes whose hearts beat; all of these must ask."""

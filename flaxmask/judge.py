@@ -22,6 +22,7 @@ from flaxmask.evaluation.error_rates import sequence_errors, symbol_errors
 from flaxmask.evaluation.scores import corpus_score
 from flaxmask.evaluation.spans import span_counts
 from flaxmask.evaluation.translation import signatures, translation_counts
+from flaxmask.files import write_figure
 from flaxmask.models.audited import Audited, EncoderDecoder, Model
 from flaxmask.names import Refused
 from flaxmask.reporting import results
@@ -176,7 +177,7 @@ def audit_model(task: Task, model: Model, params: Any, data: DataConfig, kept: P
     found = {"trained": report.to_json(), "flat": flat.to_json()}
     whole = {name: json.loads(text) for name, text in found.items()} | {"drift": dataclasses.asdict(drift)}
     results.write_whole(kept.with_name(kept.name + ".json"), json.dumps(whole, indent=1) + "\n")
-    flat.figure().savefig(kept.with_name(kept.name + ".png"), dpi=150)
+    write_figure(kept.with_name(kept.name + ".png"), flat.figure(), dpi=150)
     # A sharp softmax underflows: what it never moved it may move after the next update.
     return {
         "leaks": len({leak[:5] for leak in (*report.leaks, *flat.leaks)}),

@@ -11,6 +11,10 @@ class Refused(ValueError):
     """Bad input, said in one line that names the thing and the mend."""
 
 
+class Failed(RuntimeError):
+    """What the machine could not do, said in one line that names the thing and the mend."""
+
+
 class Missing(Refused):
     """Data that cannot be had here; whatever does not need it can go on."""
 

@@ -63,7 +63,6 @@ class Setting:
             apply=apply,
             optimizer=optimizer,
             label_smoothing=config.training.label_smoothing,
-            keep_finite=config.training.on_nan == "record",
         )
         return cls(config, seed, task, plan, model, update)
 

@@ -44,6 +44,7 @@ ROOMS = (
     "hosts",
     "lock",
     "stopping",
+    "files",
     "names",
 )
 # Beyond the order: these know functions, not models; and reports are made of files alone.

@@ -114,12 +114,16 @@ def test_handlers_are_as_they_were_afterwards():
 def test_sigterm_said_again_does_not_take_the_exit_code():
     with pytest.raises(stopping.Stopped):
         listen(ask)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     ask()
 
 
 def test_what_is_ignored_stays_so():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    listen(lambda: ask(signal.SIGINT))
+    try:
+        listen(lambda: ask(signal.SIGINT))
+    except stopping.Stopped:
+        pytest.fail("it was heeded")
 
 
 def test_another_thread_than_the_main_one_changes_nothing():

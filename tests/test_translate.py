@@ -118,6 +118,26 @@ def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path, change, 
         Translator.load(run_ / "checkpoints" / checkpoint.name)
 
 
+def test_what_is_broken_is_not_translated_with(checkpoint, translator, tmp_path, monkeypatch, capsys):
+    """A checkpoint is passed over, with a line; the parameters that the row is judged by are not done without."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("cat\n"))
+    run_ = tmp_path / "run"
+    shutil.copytree(checkpoint.parent.parent, run_)
+    broken = run_ / "checkpoints" / checkpoint.name
+    newest = max(int(path.name) for path in broken.iterdir() if path.name.isdigit())
+    (broken / str(newest) / "state" / "_METADATA").write_bytes(b"{")
+    assert run.main(["--translate", str(broken)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"{broken}/{newest} is broken: state/_METADATA does not hold what was saved" in err
+    shutil.copytree(checkpoint, broken, dirs_exist_ok=True)
+    [judged] = [path for path in (broken / "epochs").iterdir() if path.name.isdigit()]
+    (judged / "default" / "_METADATA").unlink()
+    assert run.main(["--translate", str(broken)]) == 2
+    err = capsys.readouterr().err
+    assert f"{judged} is broken: default/_METADATA is missing; the run is judged by it" in err
+
+
 def test_what_is_no_checkpoint_is_refused(capsys, tmp_path):
     assert run.main(["--translate", str(tmp_path)]) == 2
     assert "is no checkpoint: expected a folder RUN/checkpoints/ROW-SEED" in capsys.readouterr().err

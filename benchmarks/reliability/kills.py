@@ -11,43 +11,72 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.reliability import Outcome
-from benchmarks.reliability.processes import ROWS, Running, experiment, finish, grows, lines, running, saving, subject
+from benchmarks.reliability.processes import (
+    ROWS,
+    Running,
+    count,
+    experiment,
+    finish,
+    grows,
+    lines,
+    running,
+    saving,
+    subject,
+)
 from flaxmask import lock
 from flaxmask.reporting.metrics import MEASURED
 from flaxmask.stopping import EXIT_CODES
 
-UPDATES = 800
+UPDATES = 700
 """Of the tiny training run, so many that it does not end before it is killed as often as is asked for."""
 SECONDS = 5.0
 """Within which a run that is asked to stop has saved and ended, once its update or compilation is done."""
 
 
 def training_killed(folder: Path, kills: int = 20, inside: int = 10) -> list[Outcome]:
-    """SIGKILL at random moments of a training run, every other time while Orbax writes a checkpoint."""
+    """SIGKILL at random moments of a training run, every other time while Orbax writes a checkpoint.
+
+    Each start comes past a checkpoint of its own before it is killed, so that the next goes on from another place.
+    """
     whole, cut = folder / "training", folder / "training_killed"
     _once(whole, subject(whole, UPDATES))
     checkpoints, metrics, rng = cut / "checkpoints" / "row-0", cut / "metrics.jsonl", random.Random(0)
-    within = done = 0
-    while (done < kills or within < inside) and done < 3 * kills:
+    within, places = 0, [0]
+    while len(places) <= kills:
         with running(subject(cut, UPDATES), cut) as run:
-            # First it must be on its way: it clears away what the one before left half written.
-            going = run.until(grows(metrics))
-            if done % 2:
-                time.sleep(rng.uniform(0.0, 0.1))
-                going = going and run.until(lambda: saving(checkpoints))
-                time.sleep(rng.uniform(0.0, 0.02))
-            else:
-                time.sleep(rng.uniform(0.0, 0.2))
+            going = run.until(_newer(checkpoints, places[-1]))
+            target = count(metrics) + rng.randrange(16)
+            going = going and run.until(_reaches(metrics, target))
+            if len(places) % 2:
+                going = going and run.until(lambda: saving(checkpoints, run.began))
+            time.sleep(rng.uniform(0.0, 0.02))
             if not going or run.send(signal.SIGKILL) != -signal.SIGKILL:
                 break
-        done += 1
         within += saving(checkpoints)
+        places.append(_newest(checkpoints))
     finish(subject(cut, UPDATES), cut)
-    same = _trained(cut) == _trained(whole)
+    done, same = len(places) - 1, _trained(cut) == _trained(whole)
     what = "training, killed with SIGKILL: parameters, optimiser, key, place in the data and all losses by SHA-256"
     asked = f"as undisturbed after {kills} kills, {inside} of them within a save"
-    reached = f"{'the same' if same else 'other'} after {done} kills, {within} within a save"
-    return [Outcome(what, asked, reached, same and done >= kills and within >= inside)]
+    reached = (
+        f"{'the same' if same else 'other'} after {done} kills, {within} within a save; updates {places[1:]} saved"
+    )
+    return [Outcome(what, asked, reached, same and done == kills and within >= inside)]
+
+
+def _newest(checkpoints: Path) -> int:
+    """Update of the newest whole checkpoint; 0 if there is none."""
+    return max((int(path.name) for path in checkpoints.glob("[0-9]*") if _whole(path)), default=0)
+
+
+def _newer(checkpoints: Path, update: int) -> Callable[[], bool]:
+    """Whether there is a newer checkpoint by now."""
+    return lambda: _newest(checkpoints) > update
+
+
+def _reaches(path: Path, wanted: int) -> Callable[[], bool]:
+    """Whether a file has so many lines by now."""
+    return lambda: count(path) >= wanted
 
 
 def _trained(folder: Path) -> str:
@@ -83,7 +112,7 @@ def _moments(folder: Path) -> list[Moment]:
     """In the order in which a run comes by; it goes on after each. What a killed run left half written is none."""
     updates, filled, first, second = folder / "metrics.jsonl", folder / "results.jsonl", *ROWS
     checkpoints = lambda row: folder / "checkpoints" / f"{row}-0"
-    saved = lambda row: any(int(path.name) >= LAST[row] for path in checkpoints(row).glob("[0-9]*") if _whole(path))
+    saved = lambda row: _newest(checkpoints(row)) >= LAST[row]
     return [
         Moment("starting", lambda began: (folder / lock.FILE).exists(), 1.0),
         Moment("training", lambda began: count(updates) > 1, 0.1, True),

@@ -37,7 +37,8 @@ from flaxmask.training.step import CompiledStep, TrainState, train_step
 
 SIZES = (17, 19)
 MODEL = TransformerConfig(d_model=16, d_ffn=32, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.1)
-TRAINING = TrainingConfig(learning_rate=1e-2, warmup_steps=4, best_by="loss", curve_every=16, checkpoint_every=8)
+# Most checkpoints lie between two points of the curve.
+TRAINING = TrainingConfig(learning_rate=1e-2, warmup_steps=4, best_by="loss", curve_every=11, checkpoint_every=8)
 KEPT = ("row", 0)
 """The row and the seed that its files are called by."""
 ROWS = 8
@@ -70,7 +71,11 @@ def train_on(devices: list, folder: Path, updates: int, parallel: str, dropout: 
     params = jax.jit(model.init)(jax.random.PRNGKey(0), batches(examples, plan).__next__())
     kept = results.Kept(folder, *KEPT)
     alone = lambda make: make() if hosts.first() else contextlib.nullcontext()
-    with alone(lambda: Trackers(kept)) as trackers, alone(lambda: Checkpoints(kept.checkpoints, TRAINING)) as saved:
+    with (
+        stopping.deferred(),
+        alone(lambda: Trackers(kept)) as trackers,
+        alone(lambda: Checkpoints(kept.checkpoints, TRAINING)) as saved,
+    ):
 
         def report(progress: Progress):
             if trackers is not None:

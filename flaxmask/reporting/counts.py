@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from flaxmask.files import write_whole
 from flaxmask.names import Refused
-from flaxmask.reporting.results import write_whole
 
 
 def write(path: Path, counts: Mapping[str, np.ndarray]):

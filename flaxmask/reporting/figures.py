@@ -15,6 +15,7 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from flaxmask.files import write_figure
 from flaxmask.reporting.metrics import METRICS
 
 # Okabe & Ito's colours, told apart by the colour-blind; hatches tell them apart in print.
@@ -238,7 +239,6 @@ def _hatched(cells: np.ndarray) -> PatchCollection:
 
 def save(figure: Figure, path: Path):
     """As PNG, 200 dots an inch, and as SVG beside it; equal figures make equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=200)
+    write_figure(path, figure, dpi=200)
     with matplotlib.rc_context({"svg.hashsalt": "flaxmask", "svg.fonttype": "none"}):
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        write_figure(path.with_suffix(".svg"), figure, metadata={"Date": None})

@@ -46,6 +46,7 @@ METRICS = {
     "parameters": Metric("parameters", "M", 2, scale=1e-6),
     "training_loss": Metric("training loss", "nats", 3, "low"),
     "diverged_at": Metric("diverged", "at update"),
+    "skipped_updates": Metric("skipped", "updates"),
     "loss": Metric("loss", "nats", 3, "low"),
     "per": Metric("PER", "%", 1, "low"),
     "wer": Metric("WER", "%", 1, "low"),

@@ -42,7 +42,18 @@ def notes(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[s
         *dict.fromkeys(f"`{of['command']}`" for of in origins),
         *_budgets(results),
         *(f"of the data: {text}" for text in said),
+        *_skipped(results),
         *read,
+    ]
+
+
+def _skipped(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Updates that were left out of each cell, where there were any."""
+    lost = {f"{line['row']}, seed {line['seed']}": line["metrics"].get("skipped_updates", 0) for line in results}
+    return [
+        f"{cell}: {_counted(f'{count:,.0f}', 'updates')} left out, whose loss or gradients were not finite"
+        for cell, count in lost.items()
+        if count
     ]
 
 

@@ -2,10 +2,10 @@
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flaxmask.files import write_whole
 from flaxmask.names import Refused
 
 FILE = "results.jsonl"
@@ -60,6 +60,11 @@ class Kept(NamedTuple):
     def attention(self) -> Path:
         """What a trained model attends to in a few examples, see `attended.attended`."""
         return self.directory / "attention" / f"{self}.json"
+
+    @property
+    def nonfinite(self) -> Path:
+        """Batches whose loss or gradients were no finite numbers; with a dash, the update and .npz."""
+        return self.directory / "nonfinite" / str(self)
 
     @property
     def counts(self) -> Path:
@@ -118,14 +123,3 @@ def append(directory: Path, line: dict[str, Any]):
         metrics = {name: value if math.isfinite(value) else str(value) for name, value in entry["metrics"].items()}
         text += json.dumps(entry | {"metrics": metrics}, allow_nan=False) + "\n"
     write_whole(directory / FILE, text)
-
-
-def write_whole(path: Path, content: str | bytes):
-    """Write a file that is there whole or not at all, whenever the process ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

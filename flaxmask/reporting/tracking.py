@@ -1,5 +1,6 @@
 """What is written down while a cell trains: a line for every update, and more where it is asked for."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -7,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
+from flaxmask.files import unwritten, write_whole
 from flaxmask.names import Refused, nearest
-from flaxmask.reporting.results import Kept, write_whole
+from flaxmask.reporting.results import Kept
 
 Kind = Literal["tensorboard", "wandb"]
 
@@ -39,10 +41,13 @@ class Lines:
         if self._file is None:
             self._forget(update)
             self._file = self._path.open("a", encoding="utf-8")
-        self._file.write(json.dumps({**self._cell, "update": update, **values}) + "\n")
-        self._file.flush()
-        if update % SYNC == 0:
-            os.fsync(self._file.fileno())
+        try:
+            self._file.write(json.dumps({**self._cell, "update": update, **values}) + "\n")
+            self._file.flush()
+            if update % SYNC == 0:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise unwritten(error, self._path) from error
 
     def _forget(self, update: int):
         kept = []
@@ -57,9 +62,10 @@ class Lines:
         write_whole(self._path, "".join(kept))
 
     def close(self):
-        """Close the file."""
+        """Close the file; what it could not take was said before."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
 
 
 class TensorBoard:

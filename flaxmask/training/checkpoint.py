@@ -1,18 +1,21 @@
-"""Checkpoints of state, place in the data and progress, through Orbax."""
+"""Checkpoints of state, place in the data and progress, through Orbax; sealed, and read only where the seal holds."""
 
-import functools
-import math
-from collections.abc import Mapping
+import contextlib
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grain
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
+from flaxmask.files import writing
 from flaxmask.names import Refused
+from flaxmask.training import seal
 from flaxmask.training.config import TrainingConfig
+from flaxmask.training.judged import Judged
 from flaxmask.training.of_first import RestorePlace, SavePlace, options
 from flaxmask.training.optimizer import judged_params
 from flaxmask.training.step import TrainState
@@ -20,7 +23,8 @@ from flaxmask.training.step import TrainState
 DEFAULTS = TrainingConfig()
 
 
-LESS_IS_BETTER = ("loss", "per", "wer")
+def _warn(text: str):
+    print(text, file=sys.stderr, flush=True)
 
 
 class Checkpoints:
@@ -28,134 +32,196 @@ class Checkpoints:
 
     Beside them, in `epochs/` or `best/`, the parameters alone of those updates that the run may be judged by.
 
+    Orbax makes a checkpoint appear whole or not at all. When it is there it is sealed, in a thread that the training
+    does not wait for, and only then do older ones go.
+
     Args:
       directory: where they lie; made if it is not there.
       config: how many are kept, and which parameters are judged.
+      warn: gets a line where a checkpoint is passed over.
     """
 
-    def __init__(self, directory: Path, config: TrainingConfig = DEFAULTS):
-        how = options(directory.absolute(), max_to_keep=config.keep_checkpoints, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=how)
-        self._by, self._averaged = config.best_by, config.average_epochs
-        # A later checkpoint must not be whole before these are: they are waited for.
-        waiting = functools.partial(options, enable_async_checkpointing=False)
-        self._kept = None
-        if config.average_epochs:
-            folder = directory.absolute() / "epochs"
-            self._kept = ocp.CheckpointManager(folder, options=waiting(folder, max_to_keep=config.average_epochs))
-        elif by := config.best_by:
-            mode = "min" if by in LESS_IS_BETTER else "max"
-            folder = directory.absolute() / "best"
-            best = waiting(folder, max_to_keep=1, best_fn=lambda metrics: metrics[by], best_mode=mode)
-            self._kept = ocp.CheckpointManager(folder, options=best)
+    def __init__(self, directory: Path, config: TrainingConfig = DEFAULTS, warn: Callable[[str], Any] = _warn):
+        self._folder, self._count, self._warn = directory.absolute(), config.keep_checkpoints, warn
+        self._judged = Judged(self._folder, config)
+        self._seals = seal.Seals(self._folder, self._judged.folder)
+        with writing(self._folder):
+            how = options(self._folder, enable_async_checkpointing=True)
+            self._manager = ocp.CheckpointManager(self._folder, options=how)
+        self._thread = ThreadPoolExecutor(1)
+        self._sealing: Future | None = None
+        self.keep, self.chosen = self._judged.keep, self._judged.chosen
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_):
-        self._manager.wait_until_finished()
-        self._manager.close()
-        if self._kept is not None:
-            self._kept.close()
-
-    def keep(self, step: int, params: Any, metrics: Mapping[str, float] | None = None):
-        """Keep the parameters of an update, unless they are kept already: a resumed run comes by again.
-
-        Args:
-          step: updates done.
-          params: after them.
-          metrics: of a point of the curve; None at the end of an epoch. A run that is judged by its best point keeps
-            nothing of the others, and the other way round.
-        """
-        if self._kept is None or (metrics is None) != (self._by is None) or step in self._kept.all_steps():
-            return
-        if self._by is not None and metrics is not None and not math.isfinite(metrics[self._by]):
-            return
-        self._kept.save(step, args=ocp.args.StandardSave(params), metrics=metrics and dict(metrics))
-
-    def chosen(self, params: Any) -> Any:
-        """What the run is judged by: the mean of the parameters that are kept, which lies in a flatter place than each
-        (Izmailov et al. 2018), or the best; those given where none are kept.
-        """
-        steps = self._judged()
-        if self._kept is None or not steps:
-            return params
-        like = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, params))
-        total = jax.tree.map(lambda x: np.zeros(x.shape, np.float64), params)
-        for step in steps:
-            total = jax.tree.map(lambda sum_, x: sum_ + np.asarray(x), total, self._kept.restore(step, args=like))
-        return jax.tree.map(lambda sum_, x: (sum_ / len(steps)).astype(x.dtype), total, params)
-
-    def _judged(self) -> list[int]:
-        """Updates whose parameters are judged. A run that was killed may not have removed those that they replaced."""
-        if self._kept is None or not self._kept.all_steps():
-            return []
-        if self._averaged is not None:
-            return sorted(self._kept.all_steps())[-self._averaged :]
-        return [step for step in [self._kept.best_step()] if step is not None]
+        try:
+            self._finish()
+        finally:
+            self._thread.shutdown()
+            self._manager.close()
+            self._judged.close()
 
     @property
     def latest(self) -> int | None:
-        """Update of the newest checkpoint."""
+        """Update of the newest checkpoint, whole or not."""
         return self._manager.latest_step()
 
     def params(self, state: Any) -> Any:
-        """What a finished run is judged by, see `chosen`.
+        """What a finished run is judged by, see `Judged.chosen`.
 
         Args:
           state: a `TrainState` of shapes, of the model that is to have them.
 
         Raises:
-          Refused: there is no checkpoint, or it is of another model; the message names the first parameter that
-            differs.
+          Refused: there is no checkpoint, or none that is whole, or it is of another model; the message names the
+            first parameter that differs, or the file that is broken.
         """
-        if self.latest is None:
-            raise Refused(f"{self._manager.directory} holds no checkpoint")
-        with ocp.StandardCheckpointer() as reader:
-            saved: Any = reader.metadata(self._manager.directory / str(self.latest) / "state")
-            found = getattr(saved, "item_metadata", saved)["params"]
-        shapes = lambda tree: {jax.tree_util.keystr(path): tuple(x.shape) for path, x in _leaves(tree)}
-        have, want = shapes(found), shapes(state.params)
-        for name in sorted({*have, *want}):
-            if have.get(name) != want.get(name):
-                raise Refused(
-                    f"{self._manager.directory} is of another model: {name} is {have.get(name, 'missing')} there, "
-                    f"{want.get(name, 'missing')} in the configuration"
-                )
-        like = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(like))
-        state = self._manager.restore(self.latest, args=args)["state"]
+
+        def read(step: int) -> tuple[int, Any]:
+            _refuse_another_model(self._folder, step, state.params)
+            like = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+            return step, self._read(step, state=ocp.args.StandardRestore(like))["state"]
+
+        found = self._newest(read, self._seals.fault)
+        if found is None:
+            raise Refused(f"{self._folder} holds no checkpoint")
+        step, state = found
+        self._judged.refuse(self._lost(step))
         return self.chosen(judged_params(state.params, state.opt_state))
 
-    def save(self, state: TrainState, iterator: grain.DatasetIterator, progress: dict[str, Any]):
-        """Save what it takes to go on from here."""
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                data=SavePlace(iterator),
-                progress=ocp.args.JsonSave(progress),
-            ),
-        )
+    def save(self, state: TrainState, iterator: grain.DatasetIterator, progress: Mapping[str, Any]):
+        """Save what it takes to go on from here. What became of the save before is known then.
+
+        Raises:
+          Failed: this one or the one before cannot be written.
+        """
+        self._finish()
+        step = int(state.step)
+        with writing(self._folder, lambda: seal.clear(self._folder)):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state),
+                    data=SavePlace(iterator),
+                    progress=ocp.args.JsonSave({**progress, "judged": self._judged.steps}),
+                ),
+            )
+        self._sealing = self._thread.submit(self._seal, step)
 
     def restore(
         self, state: TrainState, iterator: grain.DatasetIterator
-    ) -> tuple[TrainState, grain.DatasetIterator, dict[str, Any]]:
-        """State, iterator and progress of the newest checkpoint.
+    ) -> tuple[TrainState, grain.DatasetIterator, dict[str, Any]] | None:
+        """State, iterator and progress of the newest checkpoint that is whole; None where there is no checkpoint.
+
+        What is newer, and what is broken of the parameters that the run may be judged by, is removed: the run makes it
+        again. So a checkpoint is passed over, too, that was saved after parameters which are broken now.
 
         Args:
           state: of the same shapes; its values are not used.
           iterator: is set to the place that was saved.
+
+        Raises:
+          Refused: there are checkpoints, and none to go on from.
         """
-        restored = self._manager.restore(
-            self.latest,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)),
+        self._finish()
+        like = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+
+        def read(step: int) -> tuple[int, Any]:
+            return step, self._read(
+                step,
+                state=ocp.args.StandardRestore(like),
                 data=RestorePlace(iterator),
                 progress=ocp.args.JsonRestore(),
-            ),
-        )
-        return restored["state"], restored["data"], restored["progress"]
+            )
+
+        found = self._newest(read, lambda folder: self._seals.fault(folder) or self._lost(int(folder.name)))
+        step, restored = found or (-1, None)
+        self._seals.settle(step)
+        seal.clear(self._folder)
+        self._manager.reload()
+        if restored is None:
+            return None
+        progress = {name: value for name, value in restored["progress"].items() if name != "judged"}
+        return restored["state"], restored["data"], progress
+
+    def _read(self, step: int, **items: Any) -> Any:
+        return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+    def _newest(self, read: Callable[[int], Any], fault: Callable[[Path], str | None]) -> Any:
+        """What `read` makes of the newest checkpoint without a fault; None where there is no checkpoint."""
+        faults, sealed = [], self._seals.any
+        for step in reversed(seal.steps(self._folder)):
+            folder = self._folder / str(step)
+            what, found = fault(folder), None
+            if what is None:
+                try:
+                    found = read(step)
+                except Exception as error:
+                    if sealed or isinstance(error, Refused):
+                        raise
+                    what = _unreadable(folder, error)
+            if what is None:
+                if faults:
+                    self._warn(f"{'; '.join(faults)}; the checkpoint at update {step} is used instead")
+                elif not sealed:
+                    self._warn(f"{folder} is not sealed: whether a bit of it flipped cannot be known")
+                return found
+            faults.append(what)
+        if faults:
+            raise Refused(f"{'; '.join(faults)}; no other checkpoint is left: remove {self._folder} to train anew")
+        return None
+
+    def _lost(self, step: int) -> str | None:
+        """What is wrong with the parameters to be judged by that were there at a checkpoint; None if nothing is."""
+        try:
+            progress = self._read(step, progress=ocp.args.JsonRestore())["progress"]
+        except (OSError, ValueError) as error:  # only where nothing is sealed
+            return _unreadable(self._folder / str(step), error)
+        return self._judged.lost(progress.get("judged", []), step)
+
+    def _seal(self, step: int):
+        """Wait for a save, seal it, and let the oldest go. In a thread."""
+        self._manager.wait_until_finished()
+        if step not in seal.steps(self._folder):
+            raise OSError(f"no checkpoint at update {step} came of it")
+        seal.seal(self._folder / str(step))
+        for old in sorted(self._manager.all_steps())[: -self._count]:
+            self._manager.delete(old)
+
+    def _finish(self):
+        """Wait for the save under way; what became of it is known then."""
+        sealing, self._sealing = self._sealing, None
+        if sealing is None:
+            return
+        with writing(self._folder, lambda: seal.clear(self._folder)):
+            try:
+                sealing.result()
+            except Exception:
+                with contextlib.suppress(Exception):  # Orbax says it once to each thread
+                    self._manager.wait_until_finished()
+                raise
+
+
+def _refuse_another_model(folder: Path, step: int, params: Any):
+    """Refuse a checkpoint whose parameters have other names or shapes."""
+    with ocp.StandardCheckpointer() as reader:
+        saved: Any = reader.metadata(folder / str(step) / "state")
+        found = getattr(saved, "item_metadata", saved)["params"]
+    shapes = lambda tree: {jax.tree_util.keystr(path): tuple(x.shape) for path, x in _leaves(tree)}
+    have, want = shapes(found), shapes(params)
+    for name in sorted({*have, *want}):
+        if have.get(name) != want.get(name):
+            raise Refused(
+                f"{folder} is of another model: {name} is {have.get(name, 'missing')} there, "
+                f"{want.get(name, 'missing')} in the configuration"
+            )
+
+
+def _unreadable(folder: Path, error: Exception) -> str:
+    said = f"{type(error).__name__}: {error}".split("\n")[0][:200]
+    return f"{folder} is not readable ({said})"
 
 
 def _leaves(tree: Any) -> list[tuple[Any, Any]]:

@@ -27,7 +27,7 @@ class TrainingConfig:
     checkpoint_every: int = 500
     """Updates between checkpoints; a run that is cut off goes on from the last one."""
     keep_checkpoints: int = 2
-    """The newest so many are kept."""
+    """The newest so many are kept; where one is broken, the one before it is used."""
     average_epochs: int | None = None
     """Judge the mean of the parameters at the ends of so many last epochs; None judges those of the last update."""
     ema_decay: float | None = None
@@ -36,8 +36,9 @@ class TrainingConfig:
     best_by: Literal["loss", "accuracy", "span_f1", "per", "wer", "bleu", "tokenised_bleu", "chrf"] | None = None
     """Judge the parameters of that point of the learning curve which is best by this metric; they are chosen on
     `data.validation_split`."""
-    on_nan: Literal["stop", "record"] = "stop"
-    """Where the loss is no number: stop the run, or end this row's training there and record at which update."""
+    on_nan: Literal["stop", "skip", "record"] = "stop"
+    """Where the loss or the gradients are no finite numbers: stop the run, or leave the update out and count it, or end
+    this row's training there and record at which update. The batch is kept for study, the state as it was before."""
     curve_every: int | None = None
     """Updates between points of the learning curve, at each of which the model is judged; None draws none."""
 
@@ -46,6 +47,8 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
+        if self.keep_checkpoints < 2:
+            raise ValueError("keep_checkpoints: expected at least 2, of which one may be broken, got 1")
         asked = [name for name in ("average_epochs", "ema_decay", "best_by") if getattr(self, name) is not None]
         if len(asked) > 1:
             raise ValueError(f"{' and '.join(asked)}: only one set of parameters is judged, give one of them")

@@ -1,9 +1,11 @@
 """The training loop: updates, their measure, and a checkpoint now and then."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Collection
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -12,6 +14,7 @@ from flaxmask import hosts
 from flaxmask.names import Refused
 from flaxmask.stopping import Stopped
 from flaxmask.tokens import Batch
+from flaxmask.training import mishap
 from flaxmask.training.checkpoint import Checkpoints
 from flaxmask.training.optimizer import judged_params
 from flaxmask.training.step import CompiledStep, TrainState
@@ -34,7 +37,9 @@ class Progress:
       peak_memory_bytes: of the largest compiled update.
       flops: of all updates, see `CompiledStep`.
       loss: of the last update, nats a target token.
-      diverged_at: the update whose loss was no number, and the last one; None where there was none.
+      diverged_at: the update whose loss or gradients were no finite numbers, and the last one; None where there was
+        none.
+      skipped: updates that were left out for the same reason.
       since: updates since the last point of the curve.
       since_loss: the sum of their losses.
       curve: the learning curve: updates, mean training loss since the last point, and what `watch` gave.
@@ -53,6 +58,7 @@ class Progress:
     flops: float = 0.0
     loss: float = float("nan")
     diverged_at: int | None = None
+    skipped: int = 0
     since: int = 0
     since_loss: float = 0.0
     curve: list[dict[str, int | float]] = dataclasses.field(default_factory=list)
@@ -73,8 +79,9 @@ def train(
     plan: str = "",
     watch: Callable[[Any], dict[str, float]] | None = None,
     watch_every: int | None = None,
-    record_nan: bool = False,
+    on_nan: Literal["stop", "skip", "record"] = "stop",
     keep_at: Collection[int] = (),
+    aside: Path | None = None,
     stop: Callable[[int], bool] = lambda update: False,
     counted: Callable[[int], tuple[int, int]] | None = None,
 ) -> tuple[TrainState, Progress]:
@@ -90,8 +97,9 @@ def train(
       plan: of the iterator; a checkpoint of another one is refused.
       watch: judges the parameters for a point of the curve.
       watch_every: updates between two points; None draws no curve.
-      record_nan: end at a loss that is no number, instead of raising.
+      on_nan: what to do at a loss or a gradient that is no finite number, see `TrainingConfig`.
       keep_at: updates after which the parameters are kept beside the checkpoints.
+      aside: where the batch of such an update is kept: beside this name, with the update's number.
       stop: asked after every update whether to stop there.
       counted: real tokens and slots of a batch by its number, where the iterator gives a process's rows of it alone.
 
@@ -99,7 +107,9 @@ def train(
       The last state, as one copy, and the progress.
 
     Raises:
-      FloatingPointError: a loss that is no number; the message names the update.
+      FloatingPointError: a loss or a gradient that is no finite number; the message names the update, and the file
+        with its batch. The state before it is the newest checkpoint.
+      Failed: a batch has no room in memory, or a checkpoint none on the disk.
       Stopped: `stop` said so, or `watch` was broken off; a checkpoint was saved first.
     """
     progress = Progress(devices=len(step.devices), plan=plan)
@@ -132,7 +142,8 @@ def train(
 
     def settle():
         """What an update owes beside itself: a point of the curve, and parameters that the run may be judged by."""
-        if watch is not None and watch_every is not None and progress.since and progress.steps % watch_every == 0:
+        drawn = progress.curve[-1]["updates"] if progress.curve else 0
+        if watch is not None and watch_every and progress.steps % watch_every == 0 and drawn < progress.steps:
             now = step.fetch(placed)
             params = judged_params(now.params, now.opt_state)
             try:
@@ -147,25 +158,44 @@ def train(
             checkpoints.keep(progress.steps, step.fetch(placed).params)
             clock.skip()
 
+    def go_back():
+        """Save the state before an update that was left out, unless it is the newest checkpoint."""
+        if checkpoints is not None and checkpoints.latest != progress.steps > 0:
+            before = step.fetch(placed)
+            iterator.set_state(place)
+            before = before._replace(step=before.step - 1)
+            checkpoints.save(before, iterator, dataclasses.asdict(progress))
+
     settle()  # of the update at which a run was stopped
+    place, skipped = None if checkpoints is None else iterator.get_state(), 0
     for batch in iterator:
-        placed, metrics = step(placed, batch)
+        with mishap.fits(batch):
+            placed, metrics = step(placed, batch)
+            # Waiting for each loss costs nothing on one device, keeps the clock honest and stops at a bad number.
+            found = jax.device_get(metrics)
+        skipped = 0 if found["finite"] else skipped + 1
+        if skipped:
+            said = _set_aside(found, batch, progress.steps + 1, aside)
+            if on_nan == "stop" or skipped > mishap.SKIPPED:
+                go_back()
+                raise FloatingPointError(said)
+        place = None if checkpoints is None else iterator.get_state()
         progress.steps += 1
         real, slots = counted_in(batch) if counted is None else counted(progress.steps - 1)
         progress.real_tokens += real
         progress.slots += slots
-        # Waiting for each loss costs nothing on one device, keeps the clock honest and stops at a bad number.
-        progress.loss = float(jax.block_until_ready(metrics)["loss"])
         clock.tick()
-        if not np.isfinite(progress.loss):
-            if record_nan:
-                progress.diverged_at = progress.steps
-                break
-            raise FloatingPointError(f"the loss of update {progress.steps} is {progress.loss}")
-        report(progress)
+        if not skipped:
+            progress.loss = float(found["loss"])
+            report(progress)
+        elif on_nan == "record":
+            progress.loss, progress.diverged_at = float(found["loss"]), progress.steps
+            break
+        else:
+            progress.skipped += 1
         if watch is not None and watch_every is not None:
-            progress.since += 1
-            progress.since_loss += progress.loss
+            progress.since += not skipped
+            progress.since_loss += 0.0 if skipped else progress.loss
         if stop(progress.steps):
             raise stopped()
         settle()
@@ -184,12 +214,11 @@ def _resumed(
 
     def read() -> dict[str, Any] | None:
         nonlocal state
-        if checkpoints is None or checkpoints.latest is None:
+        restored = None if checkpoints is None else checkpoints.restore(state, iterator)
+        if restored is None:
             return None
-        state, _, progress = checkpoints.restore(state, iterator)
-        return (
-            {"progress": progress, "place": iterator.get_state()} if hosts.here().count > 1 else {"progress": progress}
-        )
+        state, _, progress = restored
+        return {"progress": progress, "place": iterator.get_state() if hosts.here().count > 1 else None}
 
     found = hosts.here().at_first(read, shared=True)
     state = hosts.here().from_first(state)
@@ -198,12 +227,22 @@ def _resumed(
     return state, found and found["progress"]
 
 
+def _set_aside(found: dict[str, Any], batch: Batch, update: int, aside: Path | None) -> str:
+    """Keep the batch of an update that is left out; what is to be said of it."""
+    said = mishap.what(found, update)
+    if aside is None:
+        return said
+    path = aside.with_name(f"{aside.name}-{update}.npz")
+    mishap.set_aside(batch, path)
+    return f"{said}; its batch is in {path}"
+
+
 def _add_point(progress: Progress, judged: dict[str, float]):
     """A point of the curve; its training loss is the mean since the last one."""
     point = {
         "updates": progress.steps,
         "real_tokens": progress.real_tokens,
-        "training_loss": progress.since_loss / progress.since,
+        "training_loss": progress.since_loss / progress.since if progress.since else math.nan,
         "seconds": progress.seconds,
     }
     progress.curve.append(point | judged)

@@ -50,10 +50,11 @@ def train_step(
     apply: Apply,
     optimizer: optax.GradientTransformation,
     label_smoothing: float,
-    keep_finite: bool = False,
     axis: str | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One update. The loss is a sum over real tokens, divided once by their number over all devices.
+
+    Where the loss or the gradients' norm is no finite number, parameters and optimiser stay as they were.
 
     Args:
       state: before the update.
@@ -61,11 +62,10 @@ def train_step(
       apply: the model.
       optimizer: of `state.opt_state`.
       label_smoothing: see `cross_entropy`.
-      keep_finite: leave parameters and optimiser as they were where the loss is no number.
       axis: pmap's axis name; None where the compiler sees the global batch.
 
     Returns:
-      The state after the update, and `loss` in nats a token, `tokens` and `gradient_norm`.
+      The state after the update, and `loss` in nats a token, `tokens`, `gradient_norm`, and whether both are `finite`.
     """
     rng = jax.random.fold_in(state.rng, state.step)
     if axis is not None:
@@ -79,12 +79,13 @@ def train_step(
         total, count, gradients = jax.lax.psum((total, count, gradients), axis)
     count = jnp.maximum(count, 1.0)  # a batch of padding alone changes nothing
     gradients = jax.tree.map(lambda g: g / count, gradients)
+    norm = optax.global_norm(gradients)
+    finite = jnp.isfinite(total) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    if keep_finite:
-        keep = lambda new, old: jax.tree.map(functools.partial(jnp.where, jnp.isfinite(total)), new, old)
-        params, opt_state = keep(params, state.params), keep(opt_state, state.opt_state)
-    metrics = {"loss": total / count, "tokens": count, "gradient_norm": optax.global_norm(gradients)}
+    new, old = (optax.apply_updates(state.params, updates), opt_state), (state.params, state.opt_state)
+    # Not `where`, which the compiler fuses into the update, whose sums are then rounded in another order.
+    params, opt_state = jax.lax.cond(finite, lambda new, _: new, lambda _, old: old, new, old)
+    metrics = {"loss": total / count, "tokens": count, "gradient_norm": norm, "finite": finite}
     return TrainState(state.step + 1, params, opt_state, state.rng), metrics
 
 

@@ -47,6 +47,16 @@ def test_mean_and_deviation_over_seeds():
     assert make_tables(SETTINGS, LINES[:1])[0].rows[1] == ("packed", "–", "–"), "a cell that is not there yet"
 
 
+def test_updates_that_were_left_out_are_said_of_each_cell():
+    left_out = lambda entry, count: entry | {"metrics": entry["metrics"] | {"skipped_updates": count}}
+    lines = [left_out(entry, count) for entry, count in zip(LINES, (1, 0, 1200), strict=True)]
+    said = [note for note in make_tables(SETTINGS, lines)[0].notes if "left out" in note]
+    assert said == [
+        "static, seed 0: 1 update left out, whose loss or gradients were not finite",
+        "packed, seed 0: 1,200 updates left out, whose loss or gradients were not finite",
+    ]
+
+
 def test_a_file_of_each_kind(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(SETTINGS))
     for entry in LINES:

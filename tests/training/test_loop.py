@@ -1,16 +1,20 @@
+import dataclasses
 import functools
 import itertools
 import shutil
 
+import grain
 import jax
 import numpy as np
 import pytest
 
+from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig
 from flaxmask.data.layouts import make_layout
 from flaxmask.data.loader import Plan, batches
 from flaxmask.names import Refused
 from flaxmask.stopping import Stopped
+from flaxmask.training import mishap
 from flaxmask.training.checkpoint import Checkpoints
 from flaxmask.training.config import TrainingConfig
 from flaxmask.training.loop import train
@@ -96,14 +100,70 @@ def test_a_loss_that_is_no_number_stops_the_run():
         train(start(), batches(DATA, PLAN), CompiledStep(broken, devices=jax.devices()[:1]))
 
 
+def poisoned(*updates):
+    """The batches of the plan, of which those of some updates have an infinite loss."""
+
+    def build(i):
+        batch = build_batch(DATA, PLAN[i])
+        weights = np.where(batch.weights > 0, np.float32(np.inf), 0).astype(np.float32)
+        return dataclasses.replace(batch, weights=weights) if i + 1 in updates else batch
+
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+    return iter(grain.MapDataset.range(len(PLAN)).map(build).to_iter_dataset(options))
+
+
+def test_updates_that_are_no_numbers_are_left_out_and_counted(tmp_path):
+    """In state, losses and curve; their batches are kept."""
+    losses, step = [], CompiledStep(UPDATE, devices=jax.devices()[:1])
+    watch = lambda params: {"sum": float(sum(x.sum() for x in jax.tree.leaves(params)))}
+    how = {"watch": watch, "watch_every": 2, "on_nan": "skip", "aside": tmp_path / "nonfinite" / "row-0"}
+    report = lambda progress: losses.append(progress.loss)
+    state, progress = train(start(), poisoned(3, 4, 10), step, report=report, **how)
+    assert (progress.steps, progress.skipped, progress.diverged_at) == (10, 3, None)
+    assert np.isfinite(losses).all()
+    assert len(losses) == 7
+    assert progress.loss == losses[-1]
+    assert [point["updates"] for point in progress.curve] == [2, 4, 6, 8, 10]
+    assert progress.curve[0]["sum"] == progress.curve[1]["sum"]
+    assert np.isnan(progress.curve[1]["training_loss"]), "there was none"
+    assert progress.curve[4]["training_loss"] == losses[-1]
+    assert sorted(p.name for p in (tmp_path / "nonfinite").iterdir()) == [f"row-0-{i}.npz" for i in (10, 3, 4)]
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
+
+
+def test_nothing_but_numbers_that_are_none_ends_the_run(monkeypatch):
+    monkeypatch.setattr(mishap, "SKIPPED", 3)
+    step = CompiledStep(UPDATE, devices=jax.devices()[:1])
+    assert train(start(), poisoned(2, 3, 4), step, on_nan="skip")[1].skipped == 3
+    with pytest.raises(FloatingPointError, match="update 5 "):
+        train(start(), poisoned(2, 3, 4, 5), step, on_nan="skip")
+
+
+def test_the_state_before_is_the_newest_checkpoint(tmp_path):
+    """Between two of the regular ones; and the run stops there again, or goes on where the cause is gone."""
+    wanted, _, losses = run()
+    step, after = CompiledStep(UPDATE, devices=jax.devices()[:1]), []
+
+    def go(*updates):
+        report = lambda progress: after.append(progress.loss)
+        with Checkpoints(tmp_path / "run") as kept:
+            return train(start(), poisoned(*updates), step, kept, 3, report, aside=tmp_path / "row-0")[0]
+
+    for _ in range(2):
+        with pytest.raises(FloatingPointError, match=rf"update 6 is (nan|inf); its batch is in {tmp_path}/row-0-6.npz"):
+            go(6)
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["3", "5"]
+    jax.tree.map(np.testing.assert_array_equal, go(), wanted)
+    assert after == losses, "each once: the second start stops at once"
+
+
 def test_a_loss_that_is_no_number_may_be_recorded(tmp_path):
     """The row ends there, and again where it is resumed; the table goes on."""
     broken = functools.partial(UPDATE, apply=lambda params, batch, rng: toy.model().apply(params, batch) * np.nan)
-    broken = functools.partial(broken, keep_finite=True)
     for _ in range(2):
         step = CompiledStep(broken, devices=jax.devices()[:1])
         with Checkpoints(tmp_path) as kept:
-            state, progress = train(start(), batches(DATA, PLAN), step, kept, 3, record_nan=True)
+            state, progress = train(start(), batches(DATA, PLAN), step, kept, 3, on_nan="record")
         jax.tree.map(np.testing.assert_array_equal, state.params, start().params)
         assert (progress.diverged_at, progress.steps) == (1, 1)
 

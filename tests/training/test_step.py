@@ -83,6 +83,56 @@ def test_a_batch_of_padding_alone_changes_nothing_to_nan():
     assert all(jnp.isfinite(p).all() for p in jax.tree.leaves(state.params))
 
 
+@jax.custom_vjp
+def steep(x, steepness):
+    """The same number, with a gradient so many times as large."""
+    return x
+
+
+steep.defvjp(lambda x, steepness: (x, steepness), lambda steepness, g: (g * steepness, None))
+
+
+@pytest.mark.parametrize("parallel", [pytest.param("pmap", marks=pytest.mark.slow), "jit"])
+def test_a_gradient_that_is_no_number_changes_nothing(parallel):
+    """Of a loss that is one; under pmap on one device of two."""
+    flagged = lambda batch: jnp.where(jnp.any(batch.weights > 1.5), jnp.inf, 1.0)
+    apply = lambda params, batch, rng: steep(toy.model().apply(params, batch), flagged(batch))
+    step = CompiledStep(functools.partial(UPDATE, apply=apply), parallel, jax.devices()[:2])
+    bad = dataclasses.replace(BATCHES[0], weights=BATCHES[0].weights.copy())
+    bad.weights[0] *= 2.0
+    state, found = step(step.place(start()), BATCHES[0])
+    before = jax.tree.map(np.array, step.fetch(state))
+    assert found["finite"]
+    state, found = step(state, bad)
+    assert not found["finite"]
+    assert np.isfinite(found["loss"])
+    assert not np.isfinite(found["gradient_norm"])
+    after = step.fetch(state)
+    jax.tree.map(np.testing.assert_array_equal, after[1:], before[1:])
+    assert after.step == before.step + 1
+    state, found = step(state, BATCHES[0])
+    assert found["finite"], "and training goes on"
+
+
+@pytest.mark.slow
+def test_an_update_is_the_same_to_the_last_bit_as_without_looking():
+    """That an update may be left out costs an update that is not nothing, not even in rounding."""
+
+    def plain(state, batch):
+        total = lambda params: cross_entropy(toy.model().apply(params, batch), batch.labels, batch.weights, 0.1)
+        (loss, count), gradients = jax.value_and_grad(total, has_aux=True)(state.params)
+        gradients = jax.tree.map(lambda g: g / count, gradients)
+        updates, opt_state = OPTIMIZER.update(gradients, state.opt_state, state.params)
+        metrics = loss / count, optax.global_norm(gradients)
+        return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state, state.rng), metrics
+
+    wanted = found = start()
+    for batch in BATCHES * 2:
+        wanted, _ = jax.jit(plain)(wanted, batch)
+        found, _ = jax.jit(UPDATE)(found, batch)
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
 @pytest.mark.slow
 def test_dropout_differs_from_update_to_update_and_repeats_with_the_seed():
     model = toy.model(dataclasses.replace(toy.CONFIG, dropout=0.3))
@@ -197,6 +247,7 @@ def test_a_moving_average_is_the_formula_s():
         ({"best_by": "loss"}, "best_by: set curve_every too"),
         ({"ema_decay": 1.0}, "ema_decay: expected 0 < decay < 1, got 1.0"),
         ({"keep_checkpoints": 0}, "keep_checkpoints: expected at least 1"),
+        ({"keep_checkpoints": 1}, "keep_checkpoints: expected at least 2, of which one may be broken"),
     ],
 )
 def test_bad_settings_of_what_is_judged_are_refused(settings, message):
