@@ -154,6 +154,8 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         wait=options.wait,
         distributed=options.distributed,
     )
+    if options.dry_run and options.distributed:
+        raise Refused("--dry-run measures one process: leave --distributed out")
     if options.dry_run:
         show([commands.estimates(table)])
         return 0

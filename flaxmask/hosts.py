@@ -88,7 +88,7 @@ class Hosts:
     def __init__(self, client: Any = None, index: int = 0, count: int = 1):
         self._client, self.index, self.count = client, index, count
         self._calls = 0
-        self._ending = client is None
+        self._ending, self._mind = client is None, threading.Lock()
 
     def asked(self, update: int) -> bool:
         """Whether all processes are to stop after this update, where any was asked to, see `stopping.asked`.
@@ -104,8 +104,10 @@ class Hosts:
         at = self._get("stop_after")
         if at is None and stopping.asked(update):
             self._set("stop_after", str(update + 1))
-        self._ending = self._ending or (at is not None and int(at) <= update)
-        return at is not None and int(at) <= update
+        if at is None or int(at) > update:
+            return False
+        self._close()
+        return True
 
     def at_first(self, work: Callable[[], Any], shared: bool = False) -> Any:
         """Have the first process do something for which the others wait.
@@ -124,13 +126,13 @@ class Hosts:
         if self.index:
             said = json.loads(self._wait(key))
             if "stopped" in said:
-                self._ending = True
+                self._close()
                 raise stopping.Stopped
             return said["result"]
         try:
             result = work()
         except stopping.Stopped:
-            self._ending = True
+            self._close()
             self._set(key, json.dumps({"stopped": True}))
             raise
         self._set(key, json.dumps({"result": result if shared else None}))
@@ -175,7 +177,7 @@ class Hosts:
         known = isinstance(error, Refused | Failed | FloatingPointError | KeyboardInterrupt)
         if not known:
             time.sleep(HEARTBEAT + GRACE / 2)
-        self._ending = True
+        self._close()
         if isinstance(error, stopping.Stopped):
             with contextlib.suppress(Exception):
                 self._set("asked", str(int(error.by)))
@@ -188,8 +190,13 @@ class Hosts:
         """Part from the others, when the first has done all."""
         if self.count > 1:
             self.at_first(lambda: None)
-            self._ending = True
+            self._close()
             self._tell({"code": 0, "text": "", "together": True, "stopped": False})
+
+    def _close(self):
+        """From here on this process ends by itself, and waits for no other."""
+        with self._mind:
+            self._ending = True
 
     def _tell(self, said: dict[str, Any]):
         """Tell it, and disconnect; the first process does when the others have, since the service ends with it."""
@@ -221,7 +228,9 @@ class Hosts:
                 asked = self._get("asked")
                 if stopping.by() is None and asked is not None and not told:
                     told = True
-                    os.kill(os.getpid(), int(asked))
+                    with self._mind:  # who is ending already may listen to signals no more
+                        if not self._ending:
+                            os.kill(os.getpid(), int(asked))
                 elif (by := stopping.by()) is not None and asked is None:
                     self._set("asked", str(int(by)))
                 for index, said in self._ended().items():

@@ -17,7 +17,7 @@ from flaxmask.hosts import HEARTBEAT, LOST
 from flaxmask.reporting.metrics import MEASURED
 from flaxmask.stopping import EXIT_CODES
 
-UPDATES = 400
+UPDATES = 160
 """Of a run that is disturbed, so many that it does not end before."""
 SHORT = 40
 """Of one that is not."""
@@ -106,8 +106,8 @@ def asked(folder: Path, times: int = 5) -> list[Outcome]:
         Outcome(
             f"SIGTERM to one of two processes, or to both ({times} times)",
             f"both end with {wanted} behind the same update, which is saved; gone on with, as undisturbed",
-            f"{codes.count(wanted)}/{2 * times} end with {wanted}, {saved}/{times} saved their last update; "
-            f"{'identical' if same else 'not identical'}",
+            f"{codes.count(wanted)}/{2 * times} end so (codes {sorted({*codes})}), {saved}/{times} saved their last "
+            f"update; {'identical' if same else 'not identical'}",
             {*codes} == {wanted} and saved == times and same,
         )
     ]
