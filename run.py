@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flaxmask import commands, foreign, stopping
+from flaxmask import commands, foreign, hosts, stopping
 from flaxmask import experiment as experiments
 from flaxmask.commands import EXPERIMENTS
 from flaxmask.names import Failed, Refused
@@ -78,7 +78,12 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1; the default is the scale's own number")
     parser.add_argument("--row", action="append", metavar="ROW", help="fill this row now (may be repeated)")
     parser.add_argument("--workdir", type=Path, metavar="DIR", help="folder of the run; results/NAME by default")
-    parser.add_argument("--parallel", default="jit", help="jit (the default) or pmap, over all local devices")
+    parser.add_argument("--parallel", default="jit", help="jit (the default) or pmap, over all devices")
+    parser.add_argument(
+        "--distributed",
+        metavar="PLACE",
+        help="which of several processes this is: auto (Slurm, TPU pods) or HOST:PORT,COUNT,INDEX, the HOST of INDEX 0",
+    )
     parser.add_argument("--wait", action="store_true", help="until no other run holds the folder; else it is refused")
     parser.add_argument("--dry-run", action="store_true", help="parameters, memory, updates and time, without a run")
     parser.add_argument("--audit", action="store_true", help="print what the audit found of every row")
@@ -169,16 +174,29 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         overrides=overrides,
         track=options.track or (),
         wait=options.wait,
+        distributed=options.distributed,
     )
+    if options.dry_run and options.distributed:
+        raise Refused("--dry-run measures one process: leave --distributed out")
     if options.dry_run:
         show([commands.estimates(table)])
         return 0
+    if options.distributed:
+        python_alone_on_stdout()
     with stopping.listening():
         commands.fill(table, show)
+    if not hosts.first():
+        return 0
     if options.audit:
         print("\n".join(table.audits()))
     print(f"report: {table.workdir / 'report.html'}")
     return 0
+
+
+def python_alone_on_stdout():
+    """Collectives on CPU greet on stdout, from C++; that goes to stderr."""
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding)
+    os.dup2(2, 1)
 
 
 def show(tables: "list[Table]"):

@@ -1,10 +1,11 @@
 """One cell of a table: a row's configuration trained with one seed, measured and evaluated."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flaxmask import stopping
+from flaxmask import hosts, stopping
 from flaxmask.attended import attended
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig
 from flaxmask.data.loader import batches
 from flaxmask.experiment import Config
-from flaxmask.judge import audit_model, evaluate, few
-from flaxmask.names import Refused
+from flaxmask.judge import Judged, audit_model, evaluate, few
+from flaxmask.names import Missing, Refused
 from flaxmask.plans import pack_lengths
 from flaxmask.reporting import counts, results
 from flaxmask.reporting.tracking import Trackers
@@ -42,25 +43,47 @@ def run_cell(
     """Train, measure, evaluate and audit; or pack, where the row asks for no more.
 
     Goes on from the newest checkpoint of the cell. Beside it are kept what the audit found, the learning curve where
-    one is asked for, and what its scores count in each example.
+    one is asked for, and what its scores count in each example. Of several processes all train; the first does the
+    rest, and keeps it.
 
     Returns:
       The cell's metrics; and what a line of results says beside them: samples that were asked for, and signatures.
     """
     if config.packing.lengths is not None:
-        return pack_lengths(config.packing, config.data, load_task), {}
+        return hosts.here().at_first(lambda: pack_lengths(config.packing, config.data, load_task), shared=True), {}
     # The programs of earlier cells are let go: a process that holds some hundreds of them is ended by the system.
     jax.clear_caches()
-    setting = Setting.of(config, seed, len(jax.local_devices()))
-    with Trackers(kept, track) as trackers:
+    setting = _agreed(config, seed)
+    with _first(lambda: Trackers(kept, track)) as trackers:
         state, progress = _train(setting, parallel, kept, kept.checkpoints, setting.state(), trackers)
+    found = hosts.here().at_first(lambda: _measured(setting, state, progress, kept))
+    tuned = None if config.finetune.name is None else _finetune(config, seed, parallel, kept, state.params)
+    return hosts.here().at_first(lambda: _put_down(found, tuned, kept)) or ({}, {})
+
+
+def _agreed(config: Config, seed: int) -> Setting:
+    """What all processes make of a configuration and a seed, which is the same."""
+    try:
+        setting = Setting.of(config, seed, jax.device_count())
+    except Missing:
+        hosts.here().alike("data", "none")
+        raise
+    hosts.here().alike("data", setting.fingerprint)
+    return setting
+
+
+def _measured(
+    setting: Setting, state: TrainState, progress: loop.Progress, kept: results.Kept
+) -> tuple[dict[str, float], Judged]:
+    """What there is to say of a trained model: its metrics, and what they are made of."""
+    config = setting.config
     if progress.curve:
         results.write_whole(kept.curve, json.dumps(progress.curve, indent=1) + "\n")
     laid_out = setting.plan.report()
     results.write_whole(kept.lengths, json.dumps(setting.plan.by_length()) + "\n")
-    task, model = setting.task, setting.model
-    judged = evaluate(task, model, state.params, config.data, config.decoding)
-    if (shown := attended(task, model, state.params, few(task, config.data))) is not None:
+    task, model, params = setting.task, setting.model, jax.device_put(state.params)
+    judged = evaluate(task, model, params, config.data, config.decoding)
+    if (shown := attended(task, model, params, few(task, config.data))) is not None:
         results.write_whole(kept.attention, json.dumps(shown, separators=(",", ":"), ensure_ascii=False) + "\n")
     metrics = {
         "real_tokens_per_second": progress.tokens_per_second,
@@ -70,7 +93,7 @@ def run_cell(
         "compile_seconds": progress.compile_seconds,
         "compile_cached": progress.compile_cached,
         "peak_memory_bytes": progress.peak_memory_bytes,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "updates": progress.steps,
         "real_tokens": progress.real_tokens,
         "flops": progress.flops,
@@ -80,7 +103,7 @@ def run_cell(
         "shapes": len(laid_out.shapes),
         **task.counts,
         **judged.metrics,
-        **audit_model(task, model, state.params, config.data, kept.audit),
+        **audit_model(task, model, params, config.data, kept.audit),
     }
     if progress.diverged_at is not None:
         metrics["diverged_at"] = progress.diverged_at
@@ -88,8 +111,16 @@ def run_cell(
             del metrics[name]  # of too few updates, or no number
     if config.training.on_nan == "skip":
         metrics["skipped_updates"] = progress.skipped
-    if config.finetune.name is not None:
-        judged.counts["finetuned_accuracy"] = _finetune(config, seed, parallel, kept, state.params)
+    return metrics, judged
+
+
+def _put_down(
+    found: tuple[dict[str, float], Judged], tuned: np.ndarray | None, kept: results.Kept
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Keep what the scores count in each example; what a cell gives back."""
+    metrics, judged = found
+    if tuned is not None:
+        judged.counts["finetuned_accuracy"] = tuned
         metrics["finetuned_accuracy"] = judged.metrics["finetuned_accuracy"]
     counts.write(kept.counts, judged.counts)
     beside = {"samples": judged.samples, "signatures": judged.signatures}
@@ -106,20 +137,25 @@ def _train(
 ) -> tuple[TrainState, loop.Progress]:
     """All updates of a setting, from the newest checkpoint where there is one."""
     training = setting.config.training
-    step = CompiledStep(setting.update, parallel, jax.local_devices())
-    iterator = batches(setting.task.train, setting.plan, setting.noise)
+    here = hosts.here()
+    step = CompiledStep(setting.update, parallel, jax.devices())
+    iterator = batches(setting.task.train, setting.plan, setting.noise, here.index, here.count)
     averaged = training.average_epochs or 0
 
     def watch(params: Any) -> dict[str, float]:
         # Points of a curve are of greedy decoding: what is compared along it, beams would only delay.
         with stopping.at_once():
-            return evaluate(setting.watched, setting.model, params, setting.config.data).metrics
+            return evaluate(setting.watched, setting.model, jax.device_put(params), setting.config.data).metrics
 
-    bar = _Bar(checkpoints.name, len(setting.plan))
-    with stopping.deferred(), Checkpoints(checkpoints, training) as saved, bar:
+    with (
+        stopping.deferred(),
+        _first(lambda: Checkpoints(checkpoints, training)) as saved,
+        _first(lambda: _Bar(checkpoints.name, len(setting.plan))) as bar,
+    ):
 
         def report(progress: loop.Progress):
-            bar.show(progress)
+            if bar is not None:
+                bar.show(progress)
             if trackers is not None:
                 trackers.log(progress.steps, {name: getattr(progress, name) for name in TRACKED})
 
@@ -131,18 +167,27 @@ def _train(
             training.checkpoint_every,
             report,
             setting.fingerprint,
-            watch,
+            lambda params: here.at_first(lambda: watch(params), shared=True),
             training.curve_every,
             training.on_nan,
             setting.plan.ends[-averaged:].tolist() if averaged else (),
-            kept.nonfinite.with_name(checkpoints.name),
-            stopping.asked,
+            kept.nonfinite.with_name(checkpoints.name) if hosts.first() else None,
+            here.asked,
+            setting.plan.counted if here.count > 1 else None,
         )
-        return state._replace(params=saved.chosen(judged_params(state.params, state.opt_state))), progress
+        params = judged_params(state.params, state.opt_state)
+        return state._replace(params=here.from_first(params if saved is None else saved.chosen(params))), progress
 
 
-def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trained: Any) -> np.ndarray:
-    """What the accuracy of a classifier counts whose layers are those of a trained language model."""
+def _first(make: Callable[[], Any]) -> contextlib.AbstractContextManager[Any]:
+    """What the first process alone has; None in the others."""
+    return make() if hosts.first() else contextlib.nullcontext()
+
+
+def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trained: Any) -> np.ndarray | None:
+    """What the accuracy of a classifier counts whose layers are those of a trained language model; of several processes
+    the first knows it.
+    """
     how = config.finetune
     data = DataConfig(
         name=str(how.name),
@@ -162,12 +207,13 @@ def _finetune(config: Config, seed: int, parallel: str, kept: results.Kept, trai
         curve_every=None,
         best_by=None,
     )
-    setting = Setting.of(Config(data, config.model, config.mask, training), seed, len(jax.local_devices()))
+    setting = _agreed(Config(data, config.model, config.mask, training), seed)
     state = setting.state()
     state = state._replace(params=transfer(trained, state.params))
     checkpoints = kept.checkpoints.with_name(f"{kept}-finetune")
     state, _ = _train(setting, parallel, kept, checkpoints, state)
-    return evaluate(setting.task, setting.model, state.params, data).counts["accuracy"]
+    judge = lambda: evaluate(setting.task, setting.model, jax.device_put(state.params), data).counts["accuracy"]
+    return hosts.here().at_first(judge)
 
 
 def transfer(trained: Any, fresh: Any) -> Any:

@@ -1,16 +1,17 @@
 """What the command line does, as functions: a notebook calls `run_experiment`, and needs no flags."""
 
+import contextlib
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flaxmask import experiment as experiments
-from flaxmask import lock, stopping
+from flaxmask import hosts, lock, stopping
 from flaxmask.data.sources import plain
 from flaxmask.names import Refused, nearest
 from flaxmask.reporting import tracking
@@ -50,6 +51,7 @@ def prepare(
     overrides: Mapping[str, Any] | None = None,
     track: Sequence[str] = (),
     wait: bool = False,
+    distributed: str | None = None,
 ) -> experiments.Run:
     """A table to be filled. Everything that can be refused is refused here, before jax starts.
 
@@ -59,10 +61,11 @@ def prepare(
       seeds: how many; None is the scale's own number.
       rows: to fill now; none is all of them.
       workdir: folder of the run; None is `results/NAME`.
-      parallel: "jit" or "pmap", over all local devices.
+      parallel: "jit" or "pmap", over all devices.
       overrides: settings other than the experiment's, by their dotted names.
       track: "tensorboard", "wandb" or both, beside `metrics.jsonl`.
       wait: until no other run holds the folder, instead of being refused then.
+      distributed: which of several processes this is, see `hosts.parse`; None is one alone.
 
     Raises:
       Refused: one line that names what cannot be, and the mend.
@@ -83,7 +86,8 @@ def prepare(
             plain.check(str(data.path), split)
     place = Path(workdir) if workdir else Path("results") / experiment.name
     count = seeds or experiment.seeds[scale]
-    return experiments.Run(experiment, scale, count, place, configs, parallel, tuple(rows), tuple(track), wait)
+    host = None if distributed is None else hosts.parse(distributed)
+    return experiments.Run(experiment, scale, count, place, configs, parallel, tuple(rows), tuple(track), wait, host)
 
 
 def run_experiment(name: str, scale: str = "quick", **how: Any) -> Filled:
@@ -101,9 +105,11 @@ def run_experiment(name: str, scale: str = "quick", **how: Any) -> Filled:
 
 
 def fill(table: experiments.Run, show: Callable[[list["Table"]], Any] = lambda tables: None) -> Filled:
-    """The same of a table that is prepared; `show` gets what is filled, whatever ended the run."""
-    with lock.held(table.workdir, table.wait, _say):
-        table.claim()
+    """The same of a table that is prepared; `show` gets what is filled, whatever ended the run.
+
+    Of several processes the first keeps the folder; the others give no tables back.
+    """
+    with hosts.met(table.distributed), _kept(table):
         start_jax()
         from flaxmask.cell import run_cell
         from flaxmask.reporting import report, results
@@ -113,10 +119,21 @@ def fill(table: experiments.Run, show: Callable[[list["Table"]], Any] = lambda t
             table.run(run_cell, _now_and_then(table.workdir), _say)
         finally:
             # Whatever stopped the run, what is filled is shown; but a scheduler that asked does not wait for figures.
-            if results.read(table.workdir) and stopping.by() != signal.SIGTERM:
+            if hosts.first() and results.read(table.workdir) and stopping.by() != signal.SIGTERM:
                 tables = report.write(table.workdir)
                 show(tables)
     return Filled(tables, table.workdir)
+
+
+@contextlib.contextmanager
+def _kept(table: experiments.Run) -> Iterator[None]:
+    """The folder of a run, held and claimed by the process that keeps it."""
+    if not hosts.first():
+        yield
+        return
+    with lock.held(table.workdir, table.wait, _say):
+        table.claim()
+        yield
 
 
 def write_reports(directories: Sequence[Path], out: Path, wait: bool = False) -> list["Table"]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from flaxmask import foreign, stopping
+from flaxmask import foreign, hosts, stopping
 from flaxmask.data.config import CATALOGUE, DataConfig, PackingConfig
 from flaxmask.decoding.config import DecodingConfig
 from flaxmask.models.config import MaskConfig, RecurrentConfig, TransformerConfig
@@ -215,6 +215,7 @@ class Run:
       only: rows to fill now; none is all of them. The others stay open.
       track: where every update is written to, beside `metrics.jsonl`; see `reporting.tracking`.
       wait: for another run that holds the folder, instead of being refused.
+      distributed: which of several processes this is; None is one alone.
     """
 
     experiment: Experiment
@@ -226,6 +227,7 @@ class Run:
     only: tuple[str, ...] = ()
     track: tuple[str, ...] = ()
     wait: bool = False
+    distributed: hosts.Place | None = None
 
     def settings(self) -> dict[str, Any]:
         """What two runs must share to share a folder."""
@@ -282,7 +284,7 @@ class Run:
         finished: Callable[[], Any],
         say: Callable[[str], Any] = lambda text: None,
     ):
-        """Fill every open cell and keep each as it comes.
+        """Fill every open cell and keep each as it comes. Of several processes the first says which are open.
 
         Args:
           fill: `flaxmask.cell.run_cell`.
@@ -294,10 +296,11 @@ class Run:
           Stopped: somebody asked for it; the message names the cell that goes on next time.
         """
         missing: dict[str, str] = {}
-        cells, began = self.cells(), time.perf_counter()
+        cells, began = hosts.here().at_first(self.cells, shared=True), time.perf_counter()
         for number, (row, seed) in enumerate(cells):
             origin, clock = provenance(), time.perf_counter()
-            say(f"{row}, seed {seed}: {number + 1} of {len(cells)}{_left(clock - began, number, len(cells))}")
+            said = f"{row}, seed {seed}: {number + 1} of {len(cells)}{_left(clock - began, number, len(cells))}"
+            say(said if hosts.first() else f"process {hosts.here().index}: {said}")
             kept = results.Kept(self.workdir, row, seed)
             try:
                 metrics, beside = fill(self.configs[row], seed, self.parallel, kept, self.track)
@@ -319,8 +322,9 @@ class Run:
                 "config": config,
                 "provenance": origin | {"config_sha256": digest, "seconds": time.perf_counter() - clock},
             }
-            results.append(self.workdir, line)
-            finished()
+            if hosts.first():
+                results.append(self.workdir, line)
+                finished()
             stopping.check()
         if missing:
             raise Missing(f"not filled: {', '.join(missing)}; {next(iter(missing.values()))}")

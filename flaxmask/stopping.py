@@ -45,9 +45,7 @@ class Stopped(KeyboardInterrupt):
 def asked(update: int) -> bool:
     """Whether a run is to stop now.
 
-    The one place where that is decided. Several processes must decide alike, or some would wait for the others for
-    ever: under `jax.distributed`, which swallows SIGTERM, this is to be
-    `jax.experimental.multihost_utils.reached_preemption_sync_point(update)`.
+    Several processes must decide alike, or some would wait for the others for ever: see `hosts.Hosts.asked`.
 
     Args:
       update: the last one that is done; all processes ask after the same ones.
@@ -143,12 +141,17 @@ def _answer(signals: socket.socket):
             continue
         presses += number[0] == signal.SIGINT
         if presses > 1:
-            os.write(2, (SHOW_CURSOR if sys.stderr.isatty() else b"") + b"\nrun.py: ended at once\n")
-            os._exit(EXIT_CODES[signal.SIGINT])
+            end_at_once("ended at once", EXIT_CODES[signal.SIGINT])
         if not told:
             again = "; Ctrl-C again ends it at once" if number[0] == signal.SIGINT else ""
             os.write(2, f"\nrun.py: {name_of(number[0])}: saving, then ending{again}\n".encode())
             told = True
+
+
+def end_at_once(text: str, code: int):
+    """End the process from any thread, whatever the main one does, with a line on stderr."""
+    os.write(2, (SHOW_CURSOR if sys.stderr.isatty() else b"") + f"\nrun.py: {text}\n".encode())
+    os._exit(code)
 
 
 def name_of(number: int) -> str:

@@ -41,6 +41,7 @@ ROOMS = (
     "products",
     "overrides",
     "tokens",
+    "hosts",
     "lock",
     "stopping",
     "files",

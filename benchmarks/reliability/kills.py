@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.reliability import Outcome
-from benchmarks.reliability.processes import ROWS, Running, count, experiment, finish, lines, running, saving, subject
+from benchmarks.reliability.processes import (
+    ROWS,
+    Running,
+    count,
+    experiment,
+    finish,
+    grows,
+    lines,
+    running,
+    saving,
+    subject,
+)
 from flaxmask import lock
 from flaxmask.reporting.metrics import MEASURED
 from flaxmask.stopping import EXIT_CODES
@@ -66,12 +77,6 @@ def _newer(checkpoints: Path, update: int) -> Callable[[], bool]:
 def _reaches(path: Path, wanted: int) -> Callable[[], bool]:
     """Whether a file has so many lines by now."""
     return lambda: count(path) >= wanted
-
-
-def _grows(path: Path) -> Callable[[], bool]:
-    """Whether a run that goes on writes its lines by now; it drops those first that it will write again."""
-    before = count(path)
-    return lambda: count(path) not in (0, before)
 
 
 def _trained(folder: Path) -> str:
@@ -216,7 +221,7 @@ def experiment_interrupted(folder: Path) -> list[Outcome]:
         run.until(_arrived(run, cut, training))
         once = run.send(signal.SIGINT) == EXIT_CODES[signal.SIGINT] and _saved_at_the_last(cut, run.said)
     with running(experiment(cut), cut) as run:
-        run.until(_grows(cut / "metrics.jsonl"))
+        run.until(grows(cut / "metrics.jsonl"))
         run.process.send_signal(signal.SIGINT)
         run.until(lambda: "Ctrl-C again" in run.said)
         start = time.monotonic()

@@ -41,17 +41,17 @@ def environment(cache: Path, more: Mapping[str, str] | None = None) -> dict[str,
 
 
 class Running:
-    """A process; what it says on stderr goes to a file beside its folder."""
+    """A process; what it says goes to files beside its folder."""
 
     def __init__(self, command: Sequence[str], folder: Path, more: Mapping[str, str] | None = None):
         self.began = time.time()
         self._said = folder.with_name(f"{folder.name}.stderr")
         # Whoever started this may have it ignore Ctrl-C, which is handed on.
         heed = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
-        with self._said.open("w") as file:
+        self.out = folder.with_name(f"{folder.name}.stdout")
+        with self._said.open("w") as file, self.out.open("w") as out:
             env = environment(folder.parent / "programs", more)
-            null = subprocess.DEVNULL
-            self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=null, stderr=file, preexec_fn=heed)
+            self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=file, preexec_fn=heed)
 
     @property
     def said(self) -> str:
@@ -107,6 +107,12 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def count(path: Path) -> int:
     """Whole lines of a file that grows, without reading what they say."""
     return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def grows(path: Path) -> Callable[[], bool]:
+    """Whether a run that goes on writes its lines by now; it drops those first that it will write again."""
+    before = count(path)
+    return lambda: count(path) not in (0, before)
 
 
 def saving(checkpoints: Path, since: float = 0.0) -> bool:

@@ -1,10 +1,13 @@
 """A training run of some seconds as a process of its own, for what is done to it from outside.
 
-python -m benchmarks.reliability.subject FOLDER UPDATES DEVICES
+python -m benchmarks.reliability.subject FOLDER UPDATES DEVICES [PARALLEL DROPOUT [PLACE]]
 
+With a place, see `hosts.parse`, it is one of several processes, and the devices are its own.
 It leaves `metrics.jsonl`, its checkpoints and, at its end, `final.json`: hashes of all that it has computed.
 """
 
+import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -15,6 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from flaxmask import hosts, stopping
 from flaxmask.data.config import DataConfig
 from flaxmask.data.examples import Examples
 from flaxmask.data.layouts import make_layout
@@ -41,27 +45,41 @@ ROWS = 8
 """The rows of a batch are a multiple of these, so that as many devices share it."""
 
 
-def main(folder: Path, updates: int, devices: int):
+def main(folder: Path, updates: int, devices: int, parallel: str = "jit", dropout: float = 0.1, place: str = ""):
     """Train, from the newest checkpoint where there is one."""
     jax.config.update("jax_num_cpu_devices", devices)
+    with stopping.listening(), hosts.met(hosts.parse(place) if place else None):
+        taken = jax.devices() if place else jax.local_devices()[:devices]
+        train_on(taken, folder, updates, parallel, dropout)
+
+
+def train_on(devices: list, folder: Path, updates: int, parallel: str, dropout: float):
+    """The same once the processes have met."""
+    here = hosts.here()
     examples = make_examples(160)
     data = DataConfig(layout="packed", batch_examples=16, pack_length=32)
     plan = Plan(make_layout(data, examples.lengths, ROWS), examples.lengths, 0, updates // 10)
     optimizer = make_optimizer(TRAINING, len(plan))
-    model: EncoderDecoder = Transformer(MODEL, MaskConfig(), *SIZES)
+    model: EncoderDecoder = Transformer(dataclasses.replace(MODEL, dropout=dropout), MaskConfig(), *SIZES)
 
     def apply(params: Any, batch: Any, rng: Any) -> Any:
         return model.apply(params, batch, deterministic=False, rngs={"dropout": rng})
 
     update = functools.partial(train_step, apply=apply, optimizer=optimizer, label_smoothing=0.1)
-    step = CompiledStep(update, "jit", jax.local_devices()[:devices])
-    iterator = batches(examples, plan)
+    step = CompiledStep(update, parallel, devices)
+    iterator = batches(examples, plan, None, here.index, here.count)
     params = jax.jit(model.init)(jax.random.PRNGKey(0), batches(examples, plan).__next__())
     kept = results.Kept(folder, *KEPT)
-    with Trackers(kept) as trackers, Checkpoints(kept.checkpoints, TRAINING) as saved:
+    alone = lambda make: make() if hosts.first() else contextlib.nullcontext()
+    with (
+        stopping.deferred(),
+        alone(lambda: Trackers(kept)) as trackers,
+        alone(lambda: Checkpoints(kept.checkpoints, TRAINING)) as saved,
+    ):
 
         def report(progress: Progress):
-            trackers.log(progress.steps, {"loss": progress.loss, "real_tokens": progress.real_tokens})
+            if trackers is not None:
+                trackers.log(progress.steps, {"loss": progress.loss, "real_tokens": progress.real_tokens})
 
         state, progress = train(
             TrainState.create(params, optimizer, 0),
@@ -71,14 +89,22 @@ def main(folder: Path, updates: int, devices: int):
             TRAINING.checkpoint_every,
             report,
             plan.fingerprint,
-            watch,
+            lambda params: here.at_first(lambda: watch(params), shared=True),
             TRAINING.curve_every,
+            stop=here.asked,
+            counted=plan.counted if here.count > 1 else None,
         )
-        chosen = saved.chosen(state.params)
+        chosen = state.params if saved is None else saved.chosen(state.params)
+    if hosts.first():
+        put_down(folder, state, chosen, progress, iterator)
+
+
+def put_down(folder: Path, state: TrainState, chosen: Any, progress: Progress, iterator: Any):
+    """Hashes of all that was computed."""
     curve = [{name: value for name, value in point.items() if name != "seconds"} for point in progress.curve]
     found = {name: digest(tree) for name, tree in {**state._asdict(), "chosen": chosen}.items()}
     # Grain may hand its state on as bytes.
-    found |= {"iterator": str(iterator.get_state()), "curve": curve, "platform": step.devices[0].platform}
+    found |= {"iterator": str(iterator.get_state()), "curve": curve, "platform": jax.default_backend()}
     results.write_whole(folder / "final.json", json.dumps(found) + "\n")
 
 
@@ -104,4 +130,8 @@ def digest(tree: Any) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    how: list[Any] = [Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:5]]
+    try:
+        main(*how, *map(float, sys.argv[5:6]), *sys.argv[6:7])
+    except stopping.Stopped as stopped:
+        sys.exit(stopped.exit_code)

@@ -77,6 +77,13 @@ class Plan:
             shapes=dict(collections.Counter(shapes)),
         )
 
+    def counted(self, index: int) -> tuple[int, int]:
+        """Real tokens and slots of a batch, on both sides and of all hosts."""
+        pieces, shape, _ = self[index]
+        spans = pieces.spans
+        real = self.lengths[pieces.examples].sum() if spans is None else (spans[:, 1] - spans[:, 0]).sum()
+        return int(real), shape.rows * (shape.source + shape.target)
+
     def by_length(self, epoch: int = 0) -> dict[str, list[int] | list[float]]:
         """Of one epoch and for each length of an example's longer side that there is: examples, their tokens on both
         sides, and the slots that they cost. What a row leaves empty its examples share; empty rows are of length 0.

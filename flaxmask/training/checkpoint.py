@@ -17,6 +17,7 @@ from flaxmask.names import Refused
 from flaxmask.training import seal, untrusted
 from flaxmask.training.config import TrainingConfig
 from flaxmask.training.judged import Judged
+from flaxmask.training.of_first import RestorePlace, SavePlace, options
 from flaxmask.training.optimizer import judged_params
 from flaxmask.training.step import TrainState
 
@@ -47,8 +48,8 @@ class Checkpoints:
         self._seals = seal.Seals(self._folder, self._judged.folder)
         foreign.contain(self._folder)
         with writing(self._folder), untrusted.refusing(self._folder):
-            options = ocp.CheckpointManagerOptions(enable_async_checkpointing=True)
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
+            how = options(self._folder, enable_async_checkpointing=True)
+            self._manager = ocp.CheckpointManager(self._folder, options=how)
         self._thread = ThreadPoolExecutor(1)
         self._sealing: Future | None = None
         self.keep, self.chosen = self._judged.keep, self._judged.chosen
@@ -104,7 +105,7 @@ class Checkpoints:
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state),
-                    data=grain.checkpoint.CheckpointSave(iterator),
+                    data=SavePlace(iterator),
                     progress=ocp.args.JsonSave({**progress, "judged": self._judged.steps}),
                 ),
             )
@@ -131,7 +132,7 @@ class Checkpoints:
             return step, self._read(
                 step,
                 state=ocp.args.StandardRestore(self._expected(step, state)),
-                data=grain.checkpoint.CheckpointRestore(iterator),
+                data=RestorePlace(iterator),
                 progress=ocp.args.JsonRestore(),
             )
 

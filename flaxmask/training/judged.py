@@ -14,6 +14,7 @@ from flaxmask.files import writing
 from flaxmask.names import Refused
 from flaxmask.training import seal, untrusted
 from flaxmask.training.config import TrainingConfig
+from flaxmask.training.of_first import options
 
 LESS_IS_BETTER = ("loss", "per", "wer")
 
@@ -39,7 +40,7 @@ class Judged:
         how: dict[str, Any] = {"enable_async_checkpointing": False, "max_to_keep": self._room}
         if by := self._by:
             how |= {"best_fn": lambda metrics: metrics[by], "best_mode": "min" if by in LESS_IS_BETTER else "max"}
-        return ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(**how))
+        return ocp.CheckpointManager(self.folder, options=options(self.folder, **how))
 
     @property
     def steps(self) -> list[int]:

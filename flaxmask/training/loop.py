@@ -10,7 +10,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from flaxmask import foreign
+from flaxmask import foreign, hosts
 from flaxmask.names import Refused
 from flaxmask.stopping import Stopped
 from flaxmask.tokens import Batch
@@ -83,6 +83,7 @@ def train(
     keep_at: Collection[int] = (),
     aside: Path | None = None,
     stop: Callable[[int], bool] = lambda update: False,
+    counted: Callable[[int], tuple[int, int]] | None = None,
 ) -> tuple[TrainState, Progress]:
     """Run the iterator to its end, from the newest checkpoint where there is one.
 
@@ -90,7 +91,7 @@ def train(
       state: before the first update.
       iterator: of `Batch`es; a Grain iterator where checkpoints are kept.
       step: the compiled update.
-      checkpoints: None keeps none.
+      checkpoints: None keeps none. Of several processes the first keeps them, and reads them for all.
       checkpoint_every: updates between two checkpoints; the end is always saved.
       report: called after every update.
       plan: of the iterator; a checkpoint of another one is refused.
@@ -100,6 +101,7 @@ def train(
       keep_at: updates after which the parameters are kept beside the checkpoints.
       aside: where the batch of such an update is kept: beside this name, with the update's number.
       stop: asked after every update whether to stop there.
+      counted: real tokens and slots of a batch by its number, where the iterator gives a process's rows of it alone.
 
     Returns:
       The last state, as one copy, and the progress.
@@ -111,8 +113,8 @@ def train(
       Stopped: `stop` said so, or `watch` was broken off; a checkpoint was saved first.
     """
     progress = Progress(devices=len(step.devices), plan=plan)
-    if checkpoints is not None and (restored := checkpoints.restore(state, iterator)) is not None:
-        state, iterator, saved = restored
+    state, saved = _resumed(state, iterator, checkpoints)
+    if saved is not None:
         if wrong := foreign.fault(saved, Progress):
             raise Refused(f"the checkpoint at update {int(state.step)} is none of ours ({wrong}): remove it")
         saved = {"steps": 0, "devices": 0, **saved}
@@ -182,7 +184,9 @@ def train(
                 raise FloatingPointError(said)
         place = None if checkpoints is None else iterator.get_state()
         progress.steps += 1
-        count_tokens(progress, batch)
+        real, slots = counted_in(batch) if counted is None else counted(progress.steps - 1)
+        progress.real_tokens += real
+        progress.slots += slots
         clock.tick()
         if not skipped:
             progress.loss = float(found["loss"])
@@ -202,6 +206,28 @@ def train(
             save()
     save()
     return step.fetch(placed), progress
+
+
+def _resumed(
+    state: TrainState, iterator: Any, checkpoints: Checkpoints | None
+) -> tuple[TrainState, dict[str, Any] | None]:
+    """State and progress of the newest checkpoint, with the iterator at its place; where there is none, the state as
+    it is, and None.
+    """
+
+    def read() -> dict[str, Any] | None:
+        nonlocal state
+        restored = None if checkpoints is None else checkpoints.restore(state, iterator)
+        if restored is None:
+            return None
+        state, _, progress = restored
+        return {"progress": progress, "place": iterator.get_state() if hosts.here().count > 1 else None}
+
+    found = hosts.here().at_first(read, shared=True)
+    state = hosts.here().from_first(state)
+    if found is not None and not hosts.first():
+        iterator.set_state(found["place"])
+    return state, found and found["progress"]
 
 
 def _set_aside(found: dict[str, Any], batch: Batch, update: int, aside: Path | None) -> str:
@@ -226,12 +252,10 @@ def _add_point(progress: Progress, judged: dict[str, float]):
     progress.since, progress.since_loss = 0, 0.0
 
 
-def count_tokens(progress: Progress, batch: Batch):
-    """Add a batch's real tokens and slots."""
-    for tokens in (batch.source, batch.target):
-        if tokens is not None:
-            progress.real_tokens += int(np.count_nonzero(tokens.segments))
-            progress.slots += tokens.segments.size
+def counted_in(batch: Batch) -> tuple[int, int]:
+    """A batch's real tokens and slots."""
+    sides = [side.segments for side in (batch.source, batch.target) if side is not None]
+    return sum(int(np.count_nonzero(side)) for side in sides), sum(side.size for side in sides)
 
 
 class _Clock:

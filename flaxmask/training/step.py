@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import jax_utils
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from flaxmask.tokens import Array, Batch
 from flaxmask.training.flops import count_flops
@@ -90,9 +90,10 @@ def train_step(
 
 
 class CompiledStep:
-    """An update compiled once for each shape of batch, over all local devices.
+    """An update compiled once for each shape of batch, over the devices of all processes.
 
     Attributes:
+      devices: of all of them, in the order in which they share the rows of a batch.
       compile_count: programs compiled.
       compile_seconds: spent on tracing and compiling them.
       compile_cached: how many of them came from jax's persistent cache, and so cost little.
@@ -102,15 +103,21 @@ class CompiledStep:
 
     def __init__(self, step: Callable, parallel: str = "jit", devices: list | None = None):
         """`step` is `train_step` with everything but state, batch and axis filled in."""
-        self.devices = devices or jax.local_devices()
-        self._parallel = parallel
-        if parallel == "pmap":
+        self.devices = devices or jax.devices()
+        self._shared = any(device.process_index != jax.process_index() for device in self.devices)
+        self._pmapped = parallel == "pmap" and not self._shared
+        if self._pmapped:
             step = functools.partial(step, axis="data")
             self._function = jax.pmap(step, axis_name="data", devices=self.devices, donate_argnums=0)
         else:
             mesh = jax.make_mesh((len(self.devices),), ("data",), devices=self.devices, axis_types=(AxisType.Auto,))
-            self._replicated = NamedSharding(mesh, PartitionSpec())
-            self._split = NamedSharding(mesh, PartitionSpec("data"))
+            if self._shared:  # each process has its rows of a batch, so the devices keep their order
+                mesh = Mesh(np.array(self.devices), ("data",), axis_types=(AxisType.Auto,))
+            whole, split = PartitionSpec(), PartitionSpec("data")
+            if parallel == "pmap":  # which takes and gives the arrays of one process: what it is made of takes all's
+                step = functools.partial(step, axis="data")
+                step = jax.shard_map(step, mesh=mesh, in_specs=(whole, split), out_specs=whole, check_vma=False)
+            self._replicated, self._split = NamedSharding(mesh, whole), NamedSharding(mesh, split)
             self._function = jax.jit(
                 step,
                 in_shardings=(self._replicated, self._split),
@@ -123,17 +130,26 @@ class CompiledStep:
 
     def place(self, state: TrainState) -> TrainState:
         """The state on every device."""
-        if self._parallel == "pmap":
+        if self._pmapped:
             return jax_utils.replicate(state, self.devices)
+        if self._shared:
+            return self._spread(jax.tree.map(np.array, state), self._replicated)
         # A copy: the step donates its input, which may be the caller's.
         return jax.device_put(state, self._replicated, may_alias=False)
 
-    def fetch(self, state: TrainState) -> TrainState:
-        """The state as one copy."""
-        return jax.tree.map(lambda x: x[0], state) if self._parallel == "pmap" else state
+    def fetch(self, state: Any) -> Any:
+        """The state as one copy; of several processes, in each one's own memory."""
+        if self._shared:
+            return jax.tree.map(lambda x: np.array(x.addressable_data(0)), state)
+        return jax.tree.map(lambda x: x[0], state) if self._pmapped else state
+
+    @staticmethod
+    def _spread(tree: Any, sharding: NamedSharding) -> Any:
+        """What each process has, as arrays of all of them."""
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-        """One update of a placed state by a batch of NumPy arrays."""
+        """One update of a placed state by a batch of NumPy arrays, which holds this process's rows."""
         batch = self._place_batch(batch)
         leaves, treedef = jax.tree.flatten(batch)
         key = (treedef, tuple(leaf.shape for leaf in leaves))
@@ -142,13 +158,15 @@ class CompiledStep:
         compiled, flops = self._compiled[key]
         state, metrics = compiled(state, batch)
         self.flops += flops
-        return state, jax.tree.map(lambda x: x[0], metrics) if self._parallel == "pmap" else metrics
+        return state, self.fetch(metrics)
 
     def _place_batch(self, batch: Batch) -> Batch:
-        if self._parallel == "pmap":
+        if self._pmapped:
             count = len(self.devices)
             split = lambda x: np.reshape(x, (count, x.shape[0] // count, *x.shape[1:]))
             return jax.tree.map(split, batch)
+        if self._shared:
+            return self._spread(batch, self._split)
         return jax.device_put(batch, self._split)
 
     def _compile(self, state: TrainState, batch: Batch):

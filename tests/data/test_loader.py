@@ -18,6 +18,7 @@ from flaxmask.data.noise import MaskedTokens
 from flaxmask.data.sources import multi30k
 from flaxmask.data.tasks import load_task
 from flaxmask.names import Refused
+from flaxmask.training.loop import counted_in
 from tests import toy
 from tests.data.sources.published import need
 
@@ -279,6 +280,8 @@ def test_a_report_counts_what_the_batches_hold(name):
     assert report.rows == sum(batch.source.shape[0] for batch in built)
     assert report.real_token_fraction == pytest.approx(real / slots)
     assert len(report.shapes) == len({(batch.source.shape, batch.target.shape) for batch in built})
+    held = [counted_in(batch) for batch in built]
+    assert [plan.counted(update) for update in range(len(built))] == held, "which a host sees its own rows of"
 
 
 @pytest.mark.parametrize("name", [*LAYOUTS])
