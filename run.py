@@ -136,14 +136,18 @@ def _refuse_contradictions(parser: Parser, options: argparse.Namespace):
 def show_list() -> int:
     """One experiment a paragraph."""
     for name in experiments.names_in(EXPERIMENTS):
-        page = experiments.find(name, EXPERIMENTS)
+        try:
+            page = experiments.find(name, EXPERIMENTS)
+        except Refused as error:  # one page of somebody's own does not hide the others
+            print(f"{name}: {error}")
+            continue
         print(f"{name}: {page.title}")
         if page.parts:
             print("\n".join(f"    table of {len(part.rows)} rows: {part.title}" for part in page.parts))
         else:
             few, more = list(page.rows)[:LISTED], len(page.rows) - LISTED
             print(f"    rows: {'; '.join(few)}{f'; and {more} more' if more > 0 else ''}")
-        for scale in experiments.SCALES:
+        for scale in page.scales:
             print(
                 f"    {scale}: {page.seeds[scale]} seed(s); {page.expected.get(scale, 'no expectation written down')}"
             )
@@ -213,9 +217,12 @@ def translate(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from flaxmask.overrides import apply
 
     how = experiments.Config(decoding=experiments.cell_of(options.translate)[-1].decoding)
+    for key in overrides:
+        if "." in key and not key.startswith("decoding."):
+            raise Refused(f"{key}: of a trained model decoding.* alone can be set")
     decoding = apply(how, {f"decoding.{k.removeprefix('decoding.')}": v for k, v in overrides.items()}).decoding
     if not 1 <= options.nbest <= decoding.beams:
-        raise Refused(f"--nbest {options.nbest}: expected at least 1 and at most decoding.beams={decoding.beams}")
+        raise Refused(f"--nbest {options.nbest}: expected 1 to decoding.beams={decoding.beams}; set that too")
     commands.start_jax()
     from rich.console import Console
     from rich.progress import Progress

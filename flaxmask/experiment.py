@@ -23,6 +23,7 @@ from flaxmask.names import Missing, Refused, nearest
 from flaxmask.overrides import apply, flat
 from flaxmask.provenance import provenance
 from flaxmask.reporting import results
+from flaxmask.reporting.metrics import METRICS
 from flaxmask.training.config import FinetuneConfig, TrainingConfig
 
 SCALES = ("smoke", "quick", "paper")
@@ -145,12 +146,19 @@ class Experiment:
     seeds: Mapping[str, int] = dataclasses.field(default_factory=lambda: {"smoke": 1, "quick": 1, "paper": 3})
     expected: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self):
+        for column in (*self.columns, *(column for part in self.parts for column in part.columns)):
+            if column not in METRICS:
+                raise Refused(f"{self.name}: no metric is called {column!r}; {nearest(column, METRICS)}")
+
     def configs(self, scale: str, overrides: Mapping[str, str]) -> dict[str, Config]:
         """Each row's configuration.
 
         Raises:
           Refused: an override of something that differs between the rows, or that does not fit.
         """
+        if scale not in self.scales:
+            raise Refused(f"{self.name} has no scale {scale}; it has {', '.join(self.scales)}")
         varied = {key: row for row, changes in self.rows.items() for key in changes}
         for key in overrides:
             if key in varied:
@@ -174,7 +182,15 @@ def find(name: str, directory: Path) -> Experiment:
         raise Refused(f"no experiment is called {name!r}; {nearest(name, names)}")
     if str(directory.parent) not in sys.path:  # a notebook may have started elsewhere
         sys.path.append(str(directory.parent))
-    return importlib.import_module(f"{directory.name}.{name}").EXPERIMENT
+    module, file = f"{directory.name}.{name}", directory / f"{name}.py"
+    try:
+        return importlib.import_module(module).EXPERIMENT
+    except AttributeError as error:
+        if getattr(error, "name", None) != "EXPERIMENT":
+            raise
+        raise Refused(f"{file} has no EXPERIMENT; a file that is no page is called _{name}.py") from None
+    except (ValueError, TypeError, SyntaxError, NameError, ImportError) as error:  # as people write pages
+        raise Refused(f"{file} cannot be read ({type(error).__name__}: {error})") from error
 
 
 def cell_of(checkpoint: Path) -> tuple[Path, str, int, Config]:

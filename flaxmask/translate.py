@@ -53,17 +53,17 @@ class Translator:
     longest: int
 
     @classmethod
-    def load(cls, checkpoint: Path) -> "Translator":
+    def load(cls, checkpoint: Path | str) -> "Translator":
         """Out of `RUN/checkpoints/ROW-SEED`, as it was judged: with the mean of its last epochs where that was asked.
 
         Raises:
           Refused: there is no such checkpoint, it is of another model, or its task writes no text; the message says.
         """
-        run, row, seed, config = cell_of(checkpoint)
+        run, row, seed, config = cell_of(Path(checkpoint))
         setting = Setting.of(config, seed, len(jax.local_devices()))
         if not isinstance(setting.model, EncoderDecoder):
             raise Refused(f"{row} of {run} has no decoder behind an encoder: it writes no text")
-        with Checkpoints(checkpoint, config.training) as saved:
+        with Checkpoints(Path(checkpoint), config.training) as saved:
             params = saved.params(jax.eval_shape(setting.state))
         longest = config.data.length or int(setting.task.train.lengths[:, 0].max())
         return cls(setting.task, setting.model, params, config.decoding, longest)
@@ -88,7 +88,9 @@ class Translator:
         """
         how = decoding or self.decoding
         if not 1 <= nbest <= how.beams:
-            raise Refused(f"nbest: expected at least 1 and at most decoding.beams={how.beams}, got {nbest}")
+            raise Refused(
+                f"nbest: expected at least 1 and at most decoding.beams={how.beams}, got {nbest}: set decoding.beams"
+            )
         answers = [[Written("", 0.0)] * nbest for _ in texts]
         search = search_of(how, longest_target(self.task), scores=True)
         run = lambda source, _: in_stages(self.model, search, self.params, source)

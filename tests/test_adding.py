@@ -48,8 +48,7 @@ def test_the_page_of_the_page_fills_a_table(tmp_path, monkeypatch):
     mine = tmp_path / "pages_of_mine"
     mine.mkdir()
     parts = blocks()
-    imports = "from flaxmask.data.config import DataConfig\n"
-    (mine / "horizon.py").write_text(imports + parts["An experiment"][0])
+    (mine / "horizon.py").write_text(parts["An experiment"][0])
     monkeypatch.setattr(commands, "EXPERIMENTS", mine)
     filled = commands.run_experiment("horizon", "smoke", rows=["everything", "one token"], workdir=tmp_path / "run")
     [table] = filled.tables

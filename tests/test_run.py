@@ -12,7 +12,7 @@ import pytest
 
 import run
 from flaxmask import experiment as experiments
-from flaxmask import lock
+from flaxmask import commands, lock
 from flaxmask.experiment import Config, find
 from flaxmask.names import Refused
 from flaxmask.overrides import keys
@@ -364,3 +364,23 @@ def test_a_dry_run_computes_no_result(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "parameters" in done.stdout
     assert not (tmp_path / "run").exists()
+
+
+def test_a_page_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch, capsys):
+    pages = tmp_path / "some_pages"
+    pages.mkdir()
+    good = "from flaxmask.experiment import Experiment\nEXPERIMENT = Experiment('{}', 'Why?', {{}}, {{}}, ({!r},))\n"
+    (pages / "a_helper.py").write_text("x = 1\n")
+    (pages / "column.py").write_text(good.format("column", "leeks"))
+    (pages / "good.py").write_text(good.format("good", "leaks"))
+    (pages / "slip.py").write_text("x = = 1\n")
+    monkeypatch.setattr(run, "EXPERIMENTS", pages)
+    monkeypatch.setattr(commands, "EXPERIMENTS", pages)
+    assert run.main(["--list"]) == 0
+    helper, column, page, *_, slip = capsys.readouterr().out.splitlines()
+    assert "a_helper.py has no EXPERIMENT; a file that is no page is called _a_helper.py" in helper
+    assert "no metric is called 'leeks'; did you mean 'leaks'" in column
+    assert page == "good: Why?"
+    assert "slip.py cannot be read (SyntaxError: invalid syntax" in slip
+    assert run.main(["--experiment", "good", "--scale", "smoke"]) == 2
+    assert "good has no scale smoke" in capsys.readouterr().err

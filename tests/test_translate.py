@@ -82,7 +82,7 @@ def test_long_lines_are_cut_and_named(translator):
 
 
 def test_more_answers_than_beams_are_refused(translator):
-    with pytest.raises(Refused, match=r"at most decoding\.beams=3, got 4"):
+    with pytest.raises(Refused, match=r"at most decoding\.beams=3, got 4: set decoding.beams"):
         translator.translate(WORDS, nbest=4)
 
 
