@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import run
-from flaxmask import experiment as experiments
 from flaxmask import commands, lock
+from flaxmask import experiment as experiments
 from flaxmask.experiment import Config, find
 from flaxmask.names import Refused
 from flaxmask.overrides import keys
