@@ -278,7 +278,7 @@ class _Bar:
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.completed}/{task.total}"),
-            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[rate]:,.0f} tokens/s"),
+            TextColumn("training loss {task.fields[loss]:.3f}  {task.fields[rate]:,.0f} tokens/s"),
             TimeRemainingColumn(),
         )
         self._progress = Progress(*columns, console=Console(stderr=True))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flaxmask.names import Failed
+from flaxmask.names import Failed, Refused
 
 UNFIT = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)}
 """What the system says where there is no room."""
@@ -20,6 +20,7 @@ def write_whole(path: Path, content: str | bytes):
 
     Raises:
       Failed: it cannot be written; what stood there before stands there still.
+      Refused: a folder stands where the file should, or a file where its folder should.
     """
     beside = path.with_name(path.name + ".tmp")
     try:
@@ -32,7 +33,10 @@ def write_whole(path: Path, content: str | bytes):
         beside.replace(path)
         _sync(path.parent)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        if isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError):
+            raise Refused(f"{path} cannot be written ({error.strerror}): remove what stands there") from None
         raise unwritten(error, path) from error
 
 

@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from flaxmask.files import unwritten, write_whole, writing
-from flaxmask.names import Failed
+from flaxmask.names import Failed, Refused
 
 
 def test_a_file_and_its_name_are_on_the_disk_before_it_counts(tmp_path, monkeypatch):
@@ -49,3 +49,12 @@ def test_the_room_of_a_folder_that_is_not_there_yet(tmp_path):
     assert "Permission denied" in said
     assert "see to it" in said
     assert "\n" not in said
+
+
+def test_what_stands_in_the_way_is_refused(tmp_path):
+    (tmp_path / "table.csv").mkdir()
+    (tmp_path / "figures").write_text("x")
+    for path in (tmp_path / "table.csv", tmp_path / "figures" / "a.png"):
+        with pytest.raises(Refused, match=rf"{path} cannot be written \(.*\): remove what stands there"):
+            write_whole(path, "text")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "table.csv"]

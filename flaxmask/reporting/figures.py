@@ -141,12 +141,13 @@ def lengths(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     Args:
       rows: of each, `data.loader.Plan.by_length`.
     """
-    columns = min(3, len(rows))
+    columns = 2 if len(rows) == 4 else min(3, len(rows))
     lines = -(-len(rows) // columns)
     with _style({"hatch.linewidth": 0.4, "font.size": 9}):
         figure = Figure(figsize=(max(4.4, 3.0 * columns), 2.0 * lines + 0.9), layout="constrained")
         panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
-        for axes, (row, of) in zip(panels, rows.items(), strict=False):
+        # Rows first: of two iterators of unlike lengths, `zip` draws one more from the first.
+        for (row, of), axes in zip(rows.items(), panels, strict=False):
             at, tokens, slots = (np.array(of[name], float) for name in ("length", "tokens", "slots"))
             drawn = {"width": 1.0, "align": "center"}
             axes.bar(at, tokens / 1e3, color=_COLOURS[0], label="tokens", **drawn)
@@ -164,6 +165,8 @@ def lengths(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
             axes.spines[["top", "right"]].set_visible(False)
         for axes in list(panels):
             axes.set_visible(False)
+        for axes in figure.axes[len(rows) - columns : len(rows)]:
+            axes.tick_params(labelbottom=True)
         figure.supxlabel("tokens of an example's longer side (0: empty rows)", fontsize=9)
         figure.supylabel("slots of an epoch (thousands)", fontsize=9)
         figure.axes[0].legend(frameon=False)
