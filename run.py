@@ -24,8 +24,11 @@ LISTED = 6
 """Rows of an experiment that `--list` names."""
 ACTIONS = {
     "list": (),
-    "experiment": ("scale", "seeds", "row", "workdir", "parallel", "dry_run", "audit", "track", "overrides"),
-    "report": ("workdir",),
+    "experiment": (
+        *("scale", "seeds", "row", "workdir", "parallel", "dry_run", "audit", "track", "wait", "distributed"),
+        "overrides",
+    ),
+    "report": ("workdir", "wait"),
     "translate": ("nbest", "scores", "overrides"),
     "export": (),
 }

@@ -384,3 +384,8 @@ def test_a_page_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch, capsys
     assert "slip.py cannot be read (SyntaxError: invalid syntax" in slip
     assert run.main(["--experiment", "good", "--scale", "smoke"]) == 2
     assert "good has no scale smoke" in capsys.readouterr().err
+
+
+def test_every_option_belongs_to_what_can_be_done():
+    options, _ = run.parse(["--list"])
+    assert set(vars(options)) == {*run.ACTIONS, *(name for takes in run.ACTIONS.values() for name in takes)}

@@ -24,7 +24,7 @@ TOPICS = ("kills", "sharing", "determinism", "rot", "disk", "nonfinite", "memory
 ROOT = Path(__file__).parent.parent.parent
 FIGURES, PAGE = ROOT / "benchmarks" / "results" / "reliability.json", ROOT / "docs" / "reliability.md"
 HEAD = "| what is done to a run | asked | reached | |\n| --- | --- | --- | --- |\n"
-END = "\n\n<!-- end of the table -->"
+END = "\n<!-- end of the table -->"
 
 
 def tried(topic: str) -> list[Outcome]:
@@ -46,7 +46,7 @@ def page(figures: dict[str, Any], text: str) -> str:
     before, rest = text.split(HEAD)
     outcomes = [Outcome(*outcome) for topic in TOPICS for outcome in figures["outcomes"].get(topic, ())]
     rows = [f"| {o.what} | {o.asked} | {o.reached} | {'held' if o.held else '**not held**'} |" for o in outcomes]
-    return before + HEAD + "\n".join(rows) + END + rest.split(END)[1]
+    return before + HEAD + "".join(f"{row}\n" for row in rows) + END + rest.split(END)[1]
 
 
 def main() -> int:

@@ -125,7 +125,7 @@ def translations(folder: Path) -> Iterator[Tried]:
         found = tried(name, ask(directory), watch, "ABACUS\n")
         found.wrong.extend(_touched(place))
         if found.code == 0:
-            found.wrong.extend(["it was taken"] * (name != checkpoints.HARMLESS))
+            found.wrong.extend(["it was taken"] * (name not in checkpoints.HARMLESS))
             found = found._replace(said="")  # a bar of progress
         yield found
         shutil.rmtree(place)
