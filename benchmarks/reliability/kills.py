@@ -180,7 +180,8 @@ def experiment_preempted(folder: Path) -> list[Outcome]:
             start = time.monotonic()
             code = run.send(signal.SIGTERM)
             longest = max(longest, time.monotonic() - start)
-            good = code == EXIT_CODES[signal.SIGTERM] and "run.py: stopped by SIGTERM: " in run.said
+            # While it starts there is nothing to name yet.
+            good = code == EXIT_CODES[signal.SIGTERM] and "run.py: stopped by SIGTERM" in run.said
             right += [moment.name] * (good and (not moment.trains or _saved_at_the_last(cut, run.said)))
     finish(experiment(cut), cut)
     return [
