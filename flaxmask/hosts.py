@@ -199,10 +199,16 @@ class Hosts:
             self._ending = True
 
     def _tell(self, said: dict[str, Any]):
+        """Tell it, and part; the service may be gone, or not answer."""
+        telling = threading.Thread(target=self._part, args=(said,), daemon=True)
+        telling.start()
+        telling.join(2 * GRACE)
+
+    def _part(self, said: dict[str, Any]):
         """Tell it, and disconnect; the first process does when the others have, since the service ends with it."""
         import jax
 
-        with contextlib.suppress(Exception):  # whoever keeps the service may be gone
+        with contextlib.suppress(Exception):
             self._set(f"ended/{self.index}", json.dumps(said))
             end = time.monotonic() + GRACE
             while self.index == 0 and len(self._live()) > 1 and time.monotonic() < end:

@@ -52,7 +52,7 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(self._folder, options=how)
         self._thread = ThreadPoolExecutor(1)
         self._sealing: Future | None = None
-        self.keep, self.chosen = self._judged.keep, self._judged.chosen
+        self.chosen = self._judged.chosen
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -69,6 +69,13 @@ class Checkpoints:
     def latest(self) -> int | None:
         """Update of the newest checkpoint, whole or not."""
         return self._manager.latest_step()
+
+    def keep(self, step: int, params: Any, metrics: Mapping[str, float] | None = None):
+        """Keep parameters that the run may be judged by, see `Judged.keep`."""
+        if jax.process_count() > 1:
+            # Between processes Orbax knows one save at a time: a second takes the signals that the first waits for.
+            self._finish()
+        self._judged.keep(step, params, metrics)
 
     def params(self, state: Any) -> Any:
         """What a finished run is judged by, see `Judged.chosen`.
