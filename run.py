@@ -6,6 +6,7 @@ python run.py --experiment padding --scale quick training.learning_rate=1e-3
 
 import argparse
 import ctypes
+import logging
 import os
 import signal
 import sys
@@ -274,7 +275,19 @@ def keep_memory():
     os.execv(sys.executable, sys.orig_argv)
 
 
+def say_failures_once():
+    """Where a save fails, the run says so; what TensorStore's other writes of it say after that is left out."""
+
+    def hook(unraisable: "sys.UnraisableHookArgs"):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = hook
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
 if __name__ == "__main__":
+    say_failures_once()
     if not {"--list", "--help", "-h"} & set(sys.argv):
         keep_memory()
     elif hasattr(signal, "SIGPIPE"):  # a reader such as `head` may leave before the end

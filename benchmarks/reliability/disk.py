@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -67,9 +66,8 @@ def full_disk(folder: Path) -> list[Outcome]:
 
 def large_files(folder: Path) -> list[Outcome]:
     """The same where nothing can be mounted: no file may be larger than 48 KiB, which one of a state's is."""
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (48 << 10, 48 << 10))
-    whole = _whole(folder)
-    return _refused("no file may be larger than 48 KiB", command(folder / "run", [ALL], limit), folder / "run", whole)
+    whole, done = _whole(folder), command(folder / "run", [ALL], blocks=2 * 48)
+    return _refused("no file may be larger than 48 KiB", done, folder / "run", whole)
 
 
 def _whole(folder: Path) -> Path:

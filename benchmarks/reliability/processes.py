@@ -46,12 +46,12 @@ class Running:
     def __init__(self, command: Sequence[str], folder: Path, more: Mapping[str, str] | None = None):
         self.began = time.time()
         self._said = folder.with_name(f"{folder.name}.stderr")
-        # Whoever started this may have it ignore Ctrl-C, which is handed on.
-        heed = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so that it is not handed on
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self.out = folder.with_name(f"{folder.name}.stdout")
         with self._said.open("w") as file, self.out.open("w") as out:
             env = environment(folder.parent / "programs", more)
-            self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=file, preexec_fn=heed)
+            self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=file)
 
     @property
     def said(self) -> str:
