@@ -37,6 +37,7 @@ from flaxmask.setting import Setting
 from flaxmask.tokens import Batch
 from flaxmask.training.config import TrainingConfig
 from flaxmask.training.flops import count_flops
+from flaxmask.training.loop import counted_in
 from flaxmask.training.step import CompiledStep
 
 THREADS = 2
@@ -67,11 +68,6 @@ def setting_of(size: str, layout: str) -> Setting:
         schedule="constant", learning_rate=RATE, warmup_steps=0, clip_norm=None, label_smoothing=0
     )
     return Setting.of(Config(data, SIZES[size], training=training), 0, 1)
-
-
-def real_tokens(batch: Batch) -> int:
-    """Of both sides."""
-    return sum(int(np.count_nonzero(side.segments)) for side in (batch.source, batch.target) if side is not None)
 
 
 class Ours:
@@ -256,7 +252,7 @@ def measured(size: str, layout: str, updates: int, passes: int) -> list[dict[str
     setting = setting_of(size, layout)
     first = [setting.plan[i] for i in range(updates)]
     batches = [build_batch(setting.task.train, placement) for placement in first]
-    tokens = sum(map(real_tokens, batches))
+    tokens = sum(counted_in(batch)[0] for batch in batches)
     state = setting.state()
     products = sum(count_flops(setting.update, state, batch) for batch in batches)
     peers = PEERS if layout != "packed" else {}

@@ -89,6 +89,7 @@ class Hosts:
         self._client, self.index, self.count = client, index, count
         self._calls = 0
         self._ending, self._mind = client is None, threading.Lock()
+        self._ears, self._over = list[threading.Thread](), threading.Event()
 
     def asked(self, update: int) -> bool:
         """Whether all processes are to stop after this update, where any was asked to, see `stopping.asked`.
@@ -170,7 +171,8 @@ class Hosts:
     def watch(self):
         """Hear in threads that another process has ended, is gone, or was asked to stop."""
         for ear in (self._hear, self._count_live):
-            threading.Thread(target=ear, daemon=True).start()
+            self._ears.append(threading.Thread(target=ear, daemon=True))
+            self._ears[-1].start()
 
     def leave(self, error: BaseException):
         """Tell the others by what this process ends. What an error of theirs led to here, they tell first."""
@@ -205,7 +207,10 @@ class Hosts:
         telling.join(2 * GRACE)
 
     def _part(self, said: dict[str, Any]):
-        """Tell it, and disconnect; the first process does when the others have, since the service ends with it."""
+        """Tell it, and disconnect; the first process does when the others have, since the service ends with it.
+
+        Python aborts where a thread comes back from C++ while it ends, so the ears are closed before.
+        """
         import jax
 
         with contextlib.suppress(Exception):
@@ -213,6 +218,9 @@ class Hosts:
             end = time.monotonic() + GRACE
             while self.index == 0 and len(self._live()) > 1 and time.monotonic() < end:
                 time.sleep(0.1)
+            self._over.set()
+            for ear in self._ears:
+                ear.join(GRACE)
             jax.distributed.shutdown()
             if _Handler.kept is not None:
                 _LIBC.signal(signal.SIGABRT, 0)
@@ -229,8 +237,7 @@ class Hosts:
         """Hand on what was asked of this process or of another, and end after another did."""
         told, since = False, {}
         with contextlib.suppress(Exception):  # the service is gone, and that is told by others
-            while True:
-                time.sleep(0.3)
+            while not self._over.wait(0.3):
                 asked = self._get("asked")
                 if stopping.by() is None and asked is not None and not told:
                     told = True
@@ -250,14 +257,13 @@ class Hosts:
     def _count_live(self):
         """End after another process has died."""
         with contextlib.suppress(Exception):
-            while True:
+            while not self._over.wait(1.0):
                 gone = {*range(self.count)} - self._live() - {*self._ended()}
                 if gone and not self._ending:
                     names = ", ".join(map(str, sorted(gone)))
                     self._end(
                         f"process {names} of {self.count} is gone (no heartbeat for {HEARTBEAT} s); {AGAIN}", LOST
                     )
-                time.sleep(1.0)
 
     def _end(self, text: str, code: int):
         """End this process from a thread, whatever the others wait for."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.reliability import Outcome
 
-TOPICS = ("kills", "sharing", "determinism", "rot", "disk", "nonfinite", "memory", "input")
+TOPICS = ("kills", "sharing", "hosts", "determinism", "rot", "disk", "nonfinite", "memory", "input")
 ROOT = Path(__file__).parent.parent.parent
 FIGURES, PAGE = ROOT / "benchmarks" / "results" / "reliability.json", ROOT / "docs" / "reliability.md"
 HEAD = "| what is done to a run | asked | reached | |\n| --- | --- | --- | --- |\n"
@@ -33,7 +33,7 @@ def tried(topic: str) -> list[Outcome]:
     for trial in importlib.import_module(f"benchmarks.reliability.{topic}").TRIALS:
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as room:
-            outcomes = trial(Path(room))
+            outcomes = [o._replace(reached=o.reached.replace(room, "…")) for o in trial(Path(room))]
         for outcome in outcomes:
             print(f"{'held' if outcome.held else 'NOT HELD'}: {outcome.what}: {outcome.reached}", flush=True)
         print(f"{topic}: {trial.__name__}: {time.perf_counter() - start:.0f} s", flush=True)

@@ -107,7 +107,7 @@ def _judged(place: Path, kind: str, changes: dict[str, str]) -> list[Outcome]:
         Outcome(
             f"{what}; every checkpoint is younger",
             "refused in one line",
-            said[-40:],
+            said,
             f"/{kind}/" in said and "to train anew" in said and "\n" not in said,
         ),
     ]
