@@ -138,7 +138,7 @@ def _train(
     """All updates of a setting, from the newest checkpoint where there is one."""
     training = setting.config.training
     here = hosts.here()
-    step = CompiledStep(setting.update, parallel, jax.devices())
+    step = CompiledStep(setting.update, parallel, jax.devices(), training.shard_parameters)
     iterator = batches(setting.task.train, setting.plan, setting.noise, here.index, here.count)
     averaged = training.average_epochs or 0
 
@@ -241,7 +241,7 @@ def estimate(config: Config, parallel: str, measured: int = 3) -> dict[str, floa
     """What a cell will take: parameters, updates, the step's memory and, from a few real updates, the time."""
     devices = jax.local_devices()
     setting = Setting.of(config, 0, len(devices))
-    step = CompiledStep(setting.update, parallel, devices)
+    step = CompiledStep(setting.update, parallel, devices, config.training.shard_parameters)
     state = step.place(setting.state())
     parameters = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(setting.params)))
     # The shape that most updates of the first epoch have.

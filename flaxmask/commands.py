@@ -80,6 +80,8 @@ def prepare(
     for row in rows:
         if row not in configs:
             raise Refused(f"--row {row}: {nearest(row, configs)}")
+    if parallel == "pmap" and any(config.training.shard_parameters for config in configs.values()):
+        raise Refused("training.shard_parameters: pmap gives every device all of them; leave out --parallel pmap")
     tracking.check(track)
     for data in {config.data for config in configs.values() if config.data.path}:
         for split in ("train", data.judged_by):

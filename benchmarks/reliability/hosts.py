@@ -30,7 +30,7 @@ CLOSE = 1e-5
 def as_one(folder: Path) -> list[Outcome]:
     """Two processes with a device each, and one with two devices: the losses of all updates."""
     outcomes = []
-    for parallel, dropout in (("jit", 0.1), ("pmap", 0.0)):
+    for parallel, dropout in (("jit", 0.1), ("sharded", 0.1), ("pmap", 0.0)):
         two, one = folder / f"{parallel}-two", folder / f"{parallel}-one"
         _finish_two(two, SHORT, parallel, str(dropout))
         finish([*subject(one, SHORT, 2), parallel, str(dropout)], one)

@@ -66,7 +66,7 @@ def train_on(devices: list, folder: Path, updates: int, parallel: str, dropout: 
         return model.apply(params, batch, deterministic=False, rngs={"dropout": rng})
 
     update = functools.partial(train_step, apply=apply, optimizer=optimizer, label_smoothing=0.1)
-    step = CompiledStep(update, parallel, devices)
+    step = CompiledStep(update, "jit" if parallel == "sharded" else parallel, devices, shard=parallel == "sharded")
     iterator = batches(examples, plan, None, here.index, here.count)
     params = jax.jit(model.init)(jax.random.PRNGKey(0), batches(examples, plan).__next__())
     kept = results.Kept(folder, *KEPT)

@@ -39,6 +39,9 @@ class TrainingConfig:
     on_nan: Literal["stop", "skip", "record"] = "stop"
     """Where the loss or the gradients are no finite numbers: stop the run, or leave the update out and count it, or end
     this row's training there and record at which update. The batch is kept for study, the state as it was before."""
+    shard_parameters: bool = False
+    """Each device keeps a part of parameters and optimiser alone, and gathers the parameters for every update: less
+    memory, the same numbers. Under `--parallel jit`."""
     curve_every: int | None = None
     """Updates between points of the learning curve, at each of which the model is judged; None draws none."""
 

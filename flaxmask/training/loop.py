@@ -134,10 +134,17 @@ def train(
     placed = step.place(state)
     clock = _Clock(step, progress)
 
+    def take_part():
+        """Where each process has a part of the state, one that keeps it fetches those of all."""
+        if step.together:
+            step.fetch(placed)
+
     def save():
         if checkpoints is not None and checkpoints.latest != progress.steps:
             checkpoints.save(step.fetch(placed), iterator, dataclasses.asdict(progress))
             clock.skip()
+        else:
+            take_part()
 
     def stopped() -> Stopped:
         save()
@@ -157,9 +164,12 @@ def train(
             if checkpoints is not None:
                 checkpoints.keep(progress.steps, params, judged)
             clock.skip()
-        if checkpoints is not None and progress.steps in keep_at:
-            checkpoints.keep(progress.steps, step.fetch(placed).params)
-            clock.skip()
+        if progress.steps in keep_at:
+            if checkpoints is not None:
+                checkpoints.keep(progress.steps, step.fetch(placed).params)
+                clock.skip()
+            else:
+                take_part()
 
     def go_back():
         """Save the state before an update that was left out, unless it is the newest checkpoint."""
@@ -168,6 +178,8 @@ def train(
             iterator.set_state(place)
             before = before._replace(step=before.step - 1)
             checkpoints.save(before, iterator, dataclasses.asdict(progress))
+        else:
+            take_part()
 
     settle()  # of the update at which a run was stopped
     place, skipped = None if checkpoints is None else iterator.get_state(), 0
@@ -202,7 +214,7 @@ def train(
         if stop(progress.steps):
             raise stopped()
         settle()
-        if checkpoints is not None and progress.steps % checkpoint_every == 0:
+        if progress.steps % checkpoint_every == 0:
             save()
     save()
     return step.fetch(placed), progress

@@ -51,6 +51,7 @@ def train_step(
     optimizer: optax.GradientTransformation,
     label_smoothing: float,
     axis: str | None = None,
+    gather: Callable[[Any], Any] = lambda params: params,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One update. The loss is a sum over real tokens, divided once by their number over all devices.
 
@@ -63,6 +64,8 @@ def train_step(
       optimizer: of `state.opt_state`.
       label_smoothing: see `cross_entropy`.
       axis: pmap's axis name; None where the compiler sees the global batch.
+      gather: what the model reads of the parameters, where each device has a part of them; its transpose parts the
+        gradients.
 
     Returns:
       The state after the update, and `loss` in nats a token, `tokens`, `gradient_norm`, and whether both are `finite`.
@@ -72,7 +75,7 @@ def train_step(
         rng = jax.random.fold_in(rng, jax.lax.axis_index(axis))
 
     def total_loss(params):
-        return cross_entropy(apply(params, batch, rng), batch.labels, batch.weights, label_smoothing)
+        return cross_entropy(apply(gather(params), batch, rng), batch.labels, batch.weights, label_smoothing)
 
     (total, count), gradients = jax.value_and_grad(total_loss, has_aux=True)(state.params)
     if axis is not None:
@@ -94,6 +97,7 @@ class CompiledStep:
 
     Attributes:
       devices: of all of them, in the order in which they share the rows of a batch.
+      together: whether all processes must take part where the state is fetched.
       compile_count: programs compiled.
       compile_seconds: spent on tracing and compiling them.
       compile_cached: how many of them came from jax's persistent cache, and so cost little.
@@ -101,10 +105,16 @@ class CompiledStep:
       flops: of all updates done, over all devices; see `count_flops`.
     """
 
-    def __init__(self, step: Callable, parallel: str = "jit", devices: list | None = None):
-        """`step` is `train_step` with everything but state, batch and axis filled in."""
+    def __init__(self, step: Callable, parallel: str = "jit", devices: list | None = None, shard: bool = False):
+        """`step` is `train_step` with everything but state, batch, axis and gather filled in.
+
+        With `shard` each device keeps a part of the parameters and of what the optimiser knows of each, and gathers the
+        parameters anew for every update (ZeRO, Rajbhandari et al. 2020); under jit alone.
+        """
+        self._sharded = shard
         self.devices = devices or jax.devices()
         self._shared = any(device.process_index != jax.process_index() for device in self.devices)
+        self.together = shard and self._shared
         self._pmapped = parallel == "pmap" and not self._shared
         if self._pmapped:
             step = functools.partial(step, axis="data")
@@ -118,20 +128,28 @@ class CompiledStep:
                 step = functools.partial(step, axis="data")
                 step = jax.shard_map(step, mesh=mesh, in_specs=(whole, split), out_specs=whole, check_vma=False)
             self._replicated, self._split = NamedSharding(mesh, whole), NamedSharding(mesh, split)
-            self._function = jax.jit(
-                step,
-                in_shardings=(self._replicated, self._split),
-                out_shardings=self._replicated,
-                donate_argnums=0,
-            )
+            if shard:  # the state comes in as `place` has put it
+                self._function = jax.jit(self._parted(step), donate_argnums=0)
+            else:
+                self._function = jax.jit(
+                    step,
+                    in_shardings=(self._replicated, self._split),
+                    out_shardings=self._replicated,
+                    donate_argnums=0,
+                )
         self._compiled: dict[Any, Any] = {}
         self.compile_count, self.compile_seconds, self.compile_cached, self.peak_memory_bytes = 0, 0.0, 0, 0
         self.flops = 0.0
+        if shard:
+            self._whole = jax.jit(lambda tree: tree, out_shardings=self._replicated)
 
     def place(self, state: TrainState) -> TrainState:
-        """The state on every device."""
+        """The state on every device, or on each its part."""
         if self._pmapped:
             return jax_utils.replicate(state, self.devices)
+        if self._sharded:
+            put = lambda x, home: jax.make_array_from_callback(x.shape, home, lambda index: x[index])
+            return jax.tree.map(put, state := jax.tree.map(np.array, state), self._homes(state))
         if self._shared:
             return self._spread(jax.tree.map(np.array, state), self._replicated)
         # A copy: the step donates its input, which may be the caller's.
@@ -139,9 +157,40 @@ class CompiledStep:
 
     def fetch(self, state: Any) -> Any:
         """The state as one copy; of several processes, in each one's own memory."""
+        if self._sharded:
+            state = self._whole(state)
         if self._shared:
             return jax.tree.map(lambda x: np.array(x.addressable_data(0)), state)
         return jax.tree.map(lambda x: x[0], state) if self._pmapped else state
+
+    def _homes(self, tree: Any) -> Any:
+        """Where each array lies: parted along the longest axis that the devices share evenly, or whole."""
+
+        def home(x) -> NamedSharding:
+            axes = [axis for axis, size in enumerate(x.shape) if size % len(self.devices) == 0]
+            longest = max(axes, key=lambda axis: x.shape[axis], default=None)
+            spec = ["data" if axis == longest else None for axis in range(x.ndim)]
+            return NamedSharding(self._replicated.mesh, PartitionSpec(*spec))
+
+        return jax.tree.map(home, tree)
+
+    def _parted(self, step: Callable) -> Callable:
+        """The update of a state of which each device has a part."""
+        constrain = jax.lax.with_sharding_constraint
+
+        @jax.custom_vjp
+        def gather(params):
+            return constrain(params, self._replicated)
+
+        gather.defvjp(
+            lambda params: (gather(params), None), lambda _, gradients: (constrain(gradients, self._homes(gradients)),)
+        )
+
+        def update(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+            state, metrics = step(state, batch, gather=gather)
+            return constrain(state, self._homes(state)), constrain(metrics, self._replicated)
+
+        return update
 
     @staticmethod
     def _spread(tree: Any, sharding: NamedSharding) -> Any:
@@ -159,6 +208,10 @@ class CompiledStep:
         state, metrics = compiled(state, batch)
         self.flops += flops
         return state, self.fetch(metrics)
+
+    def lower(self, state: TrainState, batch: Batch) -> jax.stages.Lowered:
+        """The program of an update, not compiled yet; arguments as in a call."""
+        return self._function.lower(state, self._place_batch(batch))
 
     def _place_batch(self, batch: Batch) -> Batch:
         if self._pmapped:
