@@ -79,6 +79,11 @@ def state_of(model: Transformer, update: functools.partial, rows: int = ROWS) ->
     return TrainState.create(params, update.keywords["optimizer"], 0)
 
 
+def shapes_of(model: Transformer, update: functools.partial) -> TrainState:
+    """Of the arrays in it."""
+    return jax.eval_shape(functools.partial(state_of, model, update))
+
+
 def collectives(program: str) -> dict[str, int]:
     """Bytes of what each kind of collective gives back, on one device, in a compiled program's text."""
     found: dict[str, int] = {}
@@ -101,15 +106,17 @@ def compiled(size: str) -> list[dict[str, Any]]:
     """An update on 1 to 8 devices, whole parameters and parts of them."""
     rows = []
     update, model = update_of(size)
-    state = state_of(model, update)
+    state = shapes_of(model, update)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     for devices in DEVICES:
         for shard in (False, True)[: 1 + (devices > 1)]:
             step = CompiledStep(update, devices=jax.devices()[:devices], shard=shard)
-            placed = step.place(state)
+            at = lambda x, home: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=home)
+            placed = jax.tree.map(at, state, step.homes(state))
             program = step.lower(placed, batch_of(ROWS)).compile()
             found = collectives(program.as_text())
-            kept = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(placed))
+            parts = ((leaf, leaf.sharding.shard_shape(leaf.shape)) for leaf in jax.tree.leaves(placed))
+            kept = sum(leaf.dtype.itemsize * math.prod(shape) for leaf, shape in parts)
             rows.append(
                 {
                     "size": size,
@@ -168,7 +175,7 @@ def projected(size: str) -> list[dict[str, Any]]:
     """Efficiency at many chips: what is computed, beside what is sent, as if nothing of it were hidden."""
     update, model = update_of(size)
     rows = TOKENS // LENGTH
-    state = jax.eval_shape(functools.partial(state_of, model, update))
+    state = shapes_of(model, update)
     flops = count_flops(update, state, batch_of(rows))
     weight = 4 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
     found = []

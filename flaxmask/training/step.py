@@ -149,7 +149,7 @@ class CompiledStep:
             return jax_utils.replicate(state, self.devices)
         if self._sharded:
             put = lambda x, home: jax.make_array_from_callback(x.shape, home, lambda index: x[index])
-            return jax.tree.map(put, state := jax.tree.map(np.array, state), self._homes(state))
+            return jax.tree.map(put, state := jax.tree.map(np.array, state), self.homes(state))
         if self._shared:
             return self._spread(jax.tree.map(np.array, state), self._replicated)
         # A copy: the step donates its input, which may be the caller's.
@@ -163,11 +163,13 @@ class CompiledStep:
             return jax.tree.map(lambda x: np.array(x.addressable_data(0)), state)
         return jax.tree.map(lambda x: x[0], state) if self._pmapped else state
 
-    def _homes(self, tree: Any) -> Any:
-        """Where each array lies: parted along the longest axis that the devices share evenly, or whole."""
+    def homes(self, tree: Any) -> Any:
+        """Where each array of a state lies: of a sharded one, parted along the longest axis that the devices share
+        evenly.
+        """
 
         def home(x) -> NamedSharding:
-            axes = [axis for axis, size in enumerate(x.shape) if size % len(self.devices) == 0]
+            axes = [axis for axis, size in enumerate(x.shape) if size % len(self.devices) == 0 and self._sharded]
             longest = max(axes, key=lambda axis: x.shape[axis], default=None)
             spec = ["data" if axis == longest else None for axis in range(x.ndim)]
             return NamedSharding(self._replicated.mesh, PartitionSpec(*spec))
@@ -183,12 +185,12 @@ class CompiledStep:
             return constrain(params, self._replicated)
 
         gather.defvjp(
-            lambda params: (gather(params), None), lambda _, gradients: (constrain(gradients, self._homes(gradients)),)
+            lambda params: (gather(params), None), lambda _, gradients: (constrain(gradients, self.homes(gradients)),)
         )
 
         def update(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
             state, metrics = step(state, batch, gather=gather)
-            return constrain(state, self._homes(state)), constrain(metrics, self._replicated)
+            return constrain(state, self.homes(state)), constrain(metrics, self._replicated)
 
         return update
 
@@ -210,7 +212,7 @@ class CompiledStep:
         return state, self.fetch(metrics)
 
     def lower(self, state: TrainState, batch: Batch) -> jax.stages.Lowered:
-        """The program of an update, not compiled yet; arguments as in a call."""
+        """The program of an update, not compiled yet; arguments as in a call, or shapes of them."""
         return self._function.lower(state, self._place_batch(batch))
 
     def _place_batch(self, batch: Batch) -> Batch:
