@@ -92,7 +92,7 @@ def train(
       iterator: of `Batch`es; a Grain iterator where checkpoints are kept.
       step: the compiled update.
       checkpoints: None keeps none. Of several processes the first keeps them, and reads them for all.
-      checkpoint_every: updates between two checkpoints; the end is always saved.
+      checkpoint_every: updates between two checkpoints, 0 saves the end alone, which is always saved.
       report: called after every update.
       plan: of the iterator; a checkpoint of another one is refused.
       watch: judges the parameters for a point of the curve.
@@ -112,23 +112,8 @@ def train(
       Failed: a batch has no room in memory, or a checkpoint none on the disk.
       Stopped: `stop` said so, or `watch` was broken off; a checkpoint was saved first.
     """
-    progress = Progress(devices=len(step.devices), plan=plan)
     state, saved = _resumed(state, iterator, checkpoints)
-    if saved is not None:
-        if wrong := foreign.fault(saved, Progress):
-            raise Refused(f"the checkpoint at update {int(state.step)} is none of ours ({wrong}): remove it")
-        saved = {"steps": 0, "devices": 0, **saved}
-        if saved["devices"] != progress.devices:
-            raise Refused(
-                f"the checkpoint at update {saved['steps']} is of {saved['devices']} device(s), here are "
-                f"{progress.devices}: another plan, which would repeat examples; use as many, or another folder"
-            )
-        if saved.get("plan", "") != plan:
-            raise Refused(
-                f"the checkpoint at update {saved['steps']} belongs to other data or another plan of it, which would "
-                f"lose or repeat examples: bring back the data as it was, or use another folder"
-            )
-        progress = Progress(**saved)
+    progress = _progress(saved, len(step.devices), plan)
     if progress.diverged_at is not None:
         return state, progress
     placed = step.place(state)
@@ -214,7 +199,7 @@ def train(
         if stop(progress.steps):
             raise stopped()
         settle()
-        if progress.steps % checkpoint_every == 0:
+        if checkpoint_every and progress.steps % checkpoint_every == 0:
             save()
     save()
     return step.fetch(placed), progress
@@ -240,6 +225,30 @@ def _resumed(
     if found is not None and not hosts.first():
         iterator.set_state(found["place"])
     return state, found and found["progress"]
+
+
+def _progress(saved: dict[str, Any] | None, devices: int, plan: str) -> Progress:
+    """Of a checkpoint, or of a run that begins.
+
+    Raises:
+      Refused: the checkpoint is of another plan, or none of ours.
+    """
+    if saved is None:
+        return Progress(devices=devices, plan=plan)
+    update = saved.get("steps", 0)
+    if wrong := foreign.fault(saved, Progress):
+        raise Refused(f"the checkpoint at update {update!r} is none of ours ({wrong}): remove it")
+    if saved.get("devices", 0) != devices:
+        raise Refused(
+            f"the checkpoint at update {update} is of {saved.get('devices', 0)} device(s), here are {devices}: another "
+            f"plan, which would repeat examples; use as many, or another folder"
+        )
+    if saved.get("plan", "") != plan:
+        raise Refused(
+            f"the checkpoint at update {update} belongs to other data or another plan of it, which would lose or "
+            f"repeat examples: bring back the data as it was, or use another folder"
+        )
+    return Progress(**saved)
 
 
 def _set_aside(found: dict[str, Any], batch: Batch, update: int, aside: Path | None) -> str:
