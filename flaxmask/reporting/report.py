@@ -1,5 +1,6 @@
 """All files of a report, from what runs left in their folders alone."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,11 +28,18 @@ class Found(NamedTuple):
       settings: of `config.json`.
       lines: of `results.jsonl`.
       kept: for each line, where the other files of its cell lie.
+      folder: the end of its first folder's path that tells it from other runs of the experiment; "" where it need not.
     """
 
     settings: dict[str, Any]
     lines: list[dict[str, Any]]
     kept: list[results.Kept]
+    folder: str = ""
+
+    @property
+    def name(self) -> str:
+        """Among several runs."""
+        return f"{self.settings['experiment']}{self.folder and f' ({self.folder})'}"
 
     @property
     def first(self) -> Iterator[results.Kept]:
@@ -63,14 +71,14 @@ def write_joined(directories: Sequence[Path], out: Path) -> list[Table]:
     found = join(directories)
     filled, pictures = [table for run in found for table in tables(run)], {}
     for run in found:
-        prefix = f"{run.settings['experiment']}_" if len(found) > 1 else ""
+        which = [run.settings["experiment"], *run.folder.split("/")] if len(found) > 1 else []
         for name, (said, figure) in _figures(run).items():
-            path = out / "figures" / f"{prefix}{name}.png"
+            path = out / "figures" / f"{'_'.join(filter(None, [*which, name]))}.png"
             figures.save(figure, path)
-            pictures[said] = path
+            pictures[f"{run.name}: {said}" if len(found) > 1 else said] = path
     results.write_whole(out / "table.md", "\n".join(table.markdown() for table in filled))
     results.write_whole(out / "table.tex", "\n".join(table.latex() for table in filled))
-    results.write_whole(out / "table.csv", make_csv([(run.settings, run.lines) for run in found]))
+    results.write_whole(out / "table.csv", make_csv([(run.settings, run.lines, run.folder) for run in found]))
     results.write_whole(out / "report.html", _page(found, filled, pictures))
     return filled
 
@@ -78,12 +86,14 @@ def write_joined(directories: Sequence[Path], out: Path) -> list[Table]:
 def tables(run: Found) -> list[Table]:
     """The tables of a run, with their tests."""
     counted = {(k.row, k.seed): counts.read(k.counts) for k in run.kept}
-    return make_tables(run.settings, run.lines, {cell: of for cell, of in counted.items() if of})
+    made = make_tables(run.settings, run.lines, {cell: of for cell, of in counted.items() if of})
+    return [dataclasses.replace(one, title=f"{one.title} ({run.folder})") if run.folder else one for one in made]
 
 
 def join(directories: Sequence[Path]) -> list[Found]:
     """Runs in the order given, those of equal settings together."""
     found: list[Found] = []
+    folders: list[Path] = []
     for directory in directories:
         settings, lines = results.read_settings(directory, kinds.Shown), results.read(directory, kinds.Reported)
         kinds.check_settings(settings, directory / results.SETTINGS)
@@ -91,6 +101,7 @@ def join(directories: Sequence[Path]) -> list[Found]:
         same = [run for run in found if {key: run.settings.get(key) for key in results.COMPUTED} == computed]
         if not same:
             found.append(Found(settings, [], []))
+            folders.append(directory.resolve())
         run = same[0] if same else found[-1]
         for line in lines:
             twice = [i for i, old in enumerate(run.lines) if (old["row"], old["seed"]) == (line["row"], line["seed"])]
@@ -102,7 +113,25 @@ def join(directories: Sequence[Path]) -> list[Found]:
             if not twice:
                 run.lines.append(line)
                 run.kept.append(results.Kept(directory, line["row"], line["seed"]))
-    return found
+    whose = [run.settings["experiment"] for run in found]
+    alike = lambda name: [folder for folder, of in zip(folders, whose, strict=True) if of == name]
+    apart = [_apart(folder, alike(name)) for folder, name in zip(folders, whose, strict=True)]
+    return [run._replace(folder=folder) for run, folder in zip(found, apart, strict=True)]
+
+
+def _apart(folder: Path, folders: Sequence[Path]) -> str:
+    """The shortest end of a folder's path that no other of the folders has; "" where there is no other.
+
+    >>> a, b, c = Path("/a/one"), Path("/a/two"), Path("/b/two")
+    >>> _apart(a, [a]), _apart(a, [a, b]), _apart(b, [b, c])
+    ('', 'one', 'a/two')
+    """
+    end = lambda path, length: path.parts[-length:]
+    others = [path for path in folders if path != folder]
+    length = 1
+    while others and any(end(other, length) == end(folder, length) for other in others):
+        length += 1
+    return "/".join(end(folder, length)) if others else ""
 
 
 def _figures(run: Found) -> dict[str, tuple[str, Figure]]:
@@ -136,7 +165,7 @@ def _figures(run: Found) -> dict[str, tuple[str, Figure]]:
 
 def _page(found: Sequence[Found], filled: Sequence[Table], pictures: dict[str, Path]) -> str:
     several = len(found) > 1
-    name = lambda run, row: f"{run.settings['experiment']}: {row}" if several else row
+    name = lambda run, row: f"{run.name}: {row}" if several else row
     attended, audits = {}, {}
     for run in found:
         attended |= {name(run, k.row): of for k in run.first if (of := kinds.read(k.attention, kinds.Attended))}

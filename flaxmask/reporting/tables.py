@@ -222,21 +222,22 @@ def _difference(name: str, values: Sequence[float], published: str | None) -> st
     return f"{far:+.{digits(published)}f}" if far else "0"
 
 
-def make_csv(runs: Sequence[tuple[dict[str, Any], Sequence[dict[str, Any]]]]) -> str:
+def make_csv(runs: Sequence[tuple[dict[str, Any], Sequence[dict[str, Any]], str]]) -> str:
     """Every metric of every row and seed, unrounded, under its name in `results.jsonl`.
 
     Args:
-      runs: settings and lines of each; of several the experiment is the first column.
+      runs: settings, lines and folder of each; of several the experiment is the first column, and the folder the next
+        where runs of one experiment have one.
     """
-    columns = [name for settings, _ in runs for part in settings["parts"] for name in part["columns"]]
-    measured = [name for _, lines in runs for line in lines for name in line["metrics"]]
+    columns = [name for settings, _, _ in runs for part in settings["parts"] for name in part["columns"]]
+    measured = [name for _, lines, _ in runs for line in lines for name in line["metrics"]]
     names = list(dict.fromkeys([*columns, *measured]))
-    several = len(runs) > 1
+    of_run = ["experiment"] * (len(runs) > 1) + ["run"] * any(folder for _, _, folder in runs)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*(["experiment"] * several), "row", "seed", *names])
-    for settings, lines in runs:
+    writer.writerow([*of_run, "row", "seed", *names])
+    for settings, lines, folder in runs:
+        which = [settings["experiment"], folder][: len(of_run)]
         for line in lines:
-            which = [*([settings["experiment"]] * several), line["row"], line["seed"]]
-            writer.writerow([*which, *(line["metrics"].get(name, "") for name in names)])
+            writer.writerow([*which, line["row"], line["seed"], *(line["metrics"].get(name, "") for name in names)])
     return text.getvalue()

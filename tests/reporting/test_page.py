@@ -90,6 +90,26 @@ def test_three_runs_give_the_same_bytes_twice(tmp_path):
     assert len(csv) == 1 + 8
 
 
+def test_runs_of_one_experiment_are_told_apart_by_their_folders(tmp_path):
+    runs = [run_in(tmp_path / name, seeds=(0,)) for name in ("a", "b")]
+    runs.append(run_in(tmp_path / "c", seeds=(0,), experiment="other"))
+    settings = json.loads((runs[1] / "config.json").read_text())
+    (runs[1] / "config.json").write_text(json.dumps(settings | {"scale": "paper"}))
+    titles = [table.title for table in report.write_joined(runs, tmp_path / "out")]
+    assert titles == ["A <title> & more (a)", "A <title> & more (b)", "A <title> & more"]
+    drawn = {path.name for path in (tmp_path / "out" / "figures").glob("*learning_curves.png")}
+    assert drawn == {f"{name}_learning_curves.png" for name in ("padding_a", "padding_b", "other")}
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert html.count("<figcaption>") == 3 * html.count("<figcaption>other: ")
+    assert "<figcaption>padding (b): Learning curves" in html
+    assert "<summary>padding (a): static, seed 0</summary>" in html
+    csv = (tmp_path / "out" / "table.csv").read_text().splitlines()
+    assert [line.rsplit(",", 5)[0] for line in csv] == [
+        "experiment,run",
+        *("padding,a", "padding,a", "padding,b", "padding,b", "other,", "other,"),
+    ]
+
+
 def test_a_cell_with_two_results_is_refused(tmp_path):
     a, b = run_in(tmp_path / "a"), run_in(tmp_path / "b")
     assert len(report.join([a, b])) == 1, "the same line twice is one"
