@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from flaxmask import experiment as experiments
 from flaxmask import hosts, lock, stopping
 from flaxmask.data.sources import plain
+from flaxmask.experiment import EXPERIMENTS
 from flaxmask.names import Refused, nearest
 from flaxmask.reporting import tracking
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 SEEDS = 1000
 """The most of a table."""
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
 class Filled(NamedTuple):

@@ -27,6 +27,7 @@ from flaxmask.reporting.metrics import METRICS
 from flaxmask.training.config import FinetuneConfig, TrainingConfig
 
 SCALES = ("smoke", "quick", "paper")
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,20 +197,27 @@ def find(name: str, directory: Path) -> Experiment:
 def cell_of(checkpoint: Path) -> tuple[Path, str, int, Config]:
     """The run, row, seed and configuration of `RUN/checkpoints/ROW-SEED`.
 
+    The page of its experiment is read, where there is one: a mask of somebody's own may be registered there.
+
     Raises:
-      Refused: there is no such checkpoint, or its run's configuration is none of ours.
+      Refused: there is no such checkpoint, its run's configuration is none of ours, or the page cannot be read.
     """
     checkpoint = checkpoint.absolute()
     run, (row, _, seed) = checkpoint.parent.parent, checkpoint.name.rpartition("-")
     if not checkpoint.is_dir() or not re.fullmatch("[0-9]{1,9}", seed):
         raise Refused(f"{checkpoint} is no checkpoint: expected a folder RUN/checkpoints/ROW-SEED")
-    rows = results.read_settings(run)["rows"]
+    settings = results.read_settings(run)
+    rows, name = settings["rows"], settings.get("experiment", "")
     if row not in rows:
         raise Refused(f"{run} has no row {row!r}: its rows are {', '.join(rows)}")
+    paged = name in names_in(EXPERIMENTS)
+    if paged:
+        find(name, EXPERIMENTS)
     try:
         return run, row, int(seed), apply(Config(), flat(rows[row]))
     except Refused as error:
-        raise Refused(f"{run / results.SETTINGS}, row {row}: {error}") from None
+        mend = "" if paged or not name else f"; no page {name!r} is here, where masks of its own were registered"
+        raise Refused(f"{run / results.SETTINGS}, row {row}: {error}{mend}") from None
 
 
 def names_in(directory: Path) -> list[str]:

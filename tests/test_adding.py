@@ -1,12 +1,14 @@
 """What the documentation adds works as it stands there."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from flaxmask import commands
+from flaxmask import commands, experiment
 from flaxmask.masks.parse import PRIMITIVES
+from flaxmask.names import Refused
 
 PAGE = Path(__file__).parent.parent / "docs" / "adding.md"
 BLOCKS = re.findall(r"^## (.+?)$|^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -41,6 +43,24 @@ def test_every_block_of_the_page_runs(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "obeys what it declares" in out
     assert "■ · ■ · ·\n" in out, "the mask without its diagonal"
+
+
+def test_a_checkpoint_is_read_with_the_masks_of_its_page(tmp_path, monkeypatch):
+    mine, checkpoint = tmp_path / "masks_of_mine", tmp_path / "run" / "checkpoints" / "far-0"
+    mine.mkdir()
+    checkpoint.mkdir(parents=True)
+    settings = {"experiment": "horizon", "rows": {"far": {"mask": {"decoder": "causal & segment & ~diagonal(1)"}}}}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
+    monkeypatch.setattr(experiment, "EXPERIMENTS", mine)
+    with pytest.raises(Refused, match=r"row far: .*'diagonal'.*; no page 'horizon' is here, where masks"):
+        experiment.cell_of(checkpoint)
+    parts = blocks()
+    (mine / "horizon.py").write_text(parts["A mask"][0] + parts["An experiment"][0])
+    try:
+        _, _, _, config = experiment.cell_of(checkpoint)
+    finally:
+        PRIMITIVES.pop("diagonal", None)
+    assert config.mask.decoder == "causal & segment & ~diagonal(1)"
 
 
 @pytest.mark.slow
