@@ -143,9 +143,13 @@ def _said_of_tests(marked: Marked, unfit: list[str], lines: Sequence[dict[str, A
 
 
 def _with_unit(name: str, value: float) -> str:
-    """A difference, with a digit more than the figures themselves."""
+    """A difference, with a digit more than the figures themselves and two at least that are not leading zeros."""
     metric = METRICS[name]
-    return f"{value * metric.scale:,.{metric.digits + 1}f} {metric.unit}".strip()
+    value *= metric.scale
+    if value == 0.0:
+        return "not known, since every example counts the same in all rows"
+    digits = max(metric.digits + 1, 1 - math.floor(math.log10(value)))
+    return f"{value:,.{digits}f} {metric.unit}".strip()
 
 
 def _said_of_equivalence(part: dict[str, Any]) -> list[str]:

@@ -160,6 +160,18 @@ def test_the_best_stands_out_where_it_is_better_than_all():
     assert "budget of every row: 70 updates, 3 epochs, 2.5 T floating-point operations" in table.notes
 
 
+def smallest_of(of_cells):
+    [said] = [note for note in table_of(of_cells).notes if note.startswith("smallest differences")]
+    return said.rpartition("PER ")[2]
+
+
+def test_the_smallest_difference_has_two_digits():
+    same = counted(0.4)
+    near = {"per": same["per"] + np.eye(400, 1, dtype=int) * [[1, 0]]}
+    assert smallest_of({("a", 0): same, ("b", 0): near}) == "0.070 %"
+    assert smallest_of({("a", 0): same, ("b", 0): same}) == "not known, since every example counts the same in all rows"
+
+
 def test_a_difference_that_is_rounded_away_does_not_stand_out():
     """Layouts differ by rounding, and that always in one direction."""
     labels = np.full(400, 10.0)
