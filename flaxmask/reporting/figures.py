@@ -178,35 +178,40 @@ PARTS = {("source", "source"): "encoder", ("target", "target"): "decoder", ("tar
 
 
 def masks(rows: Mapping[str, Mapping[str, Any]], formulas: Mapping[str, Mapping[str, str]], most: int = 6) -> Figure:
-    """For each row of the table what its masks let one example see; of rows with the same masks the first.
+    """What the masks let one example see, a column for each part of the model; what is the same in rows stands once.
 
     Args:
-      rows: of each, `attended.attended`.
+      rows: of the table, of each `attended.attended`.
       formulas: of each, by the part of the model.
-      most: rows that are drawn.
+      most: masks of a part that are drawn.
     """
-    drawn: dict[str, dict[str, np.ndarray]] = {}
+    drawn: dict[str, dict[Any, list[str]]] = {part: {} for part in PARTS.values()}
     for row, found in rows.items():
-        cells = {PARTS[one["query"], one["key"]]: np.array(one["visible"][0]) for one in reversed(found["maps"])}
-        same = lambda other, cells=cells: (
-            cells.keys() == other.keys() and all(np.array_equal(x, other[part]) for part, x in cells.items())
-        )
-        if not any(map(same, drawn.values())) and len(drawn) < most:
-            drawn[row] = cells
-    columns = max(map(len, drawn.values()))
+        first = {PARTS[one["query"], one["key"]]: one["visible"][0] for one in reversed(found["maps"])}
+        for part, seen in first.items():
+            cells = tuple(map(tuple, seen))
+            drawn[part].setdefault((formulas[row].get(part, "?"), cells), []).append(row)
+    parts = {part: list(of.items())[:most] for part, of in drawn.items() if of}
+    lines = max(map(len, parts.values()))
     with _style({"font.size": 8}):
-        figure = Figure(figsize=(3.0 * columns, 2.9 * len(drawn)), layout="constrained")
-        for line, (row, cells) in zip(figure.subplots(len(drawn), columns, squeeze=False), drawn.items(), strict=True):
-            for axes in line[len(cells) :]:
+        figure = Figure(figsize=(3.0 * len(parts), 2.9 * lines), layout="constrained")
+        for column, (part, of) in zip(figure.subplots(lines, len(parts), squeeze=False).T, parts.items(), strict=True):
+            for axes in column[len(of) :]:
                 axes.set_visible(False)
-            for axes, part in zip(line, [part for part in PARTS.values() if part in cells], strict=False):
-                seen = cells[part]
-                axes.pcolormesh(seen, cmap="Blues", vmin=0, vmax=1.4, edgecolors="#bbbbbb", linewidth=0.2)
+            for axes, ((formula, seen), whose) in zip(column, of, strict=False):
+                axes.pcolormesh(np.array(seen), cmap="Blues", vmin=0, vmax=1.4, edgecolors="#bbbbbb", linewidth=0.2)
                 axes.set(xlabel="key", ylabel="query", xticks=[], yticks=[], aspect="equal")
-                said = _drawn(formulas[row].get(part, "?"), 60)
-                axes.set_title(f"{_drawn(row, 40)}, {part}:\n{said}", fontsize=8)
+                axes.set_title(f"{_named(whose, 40)}, {part}:\n{_drawn(formula, 60)}", fontsize=8)
                 axes.invert_yaxis()
     return figure
+
+
+def _named(rows: Sequence[str], most: int) -> str:
+    """Of rows that share a panel, all names or the first and how many more."""
+    if len(", ".join(rows)) <= most:
+        return _drawn(", ".join(rows), most)
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"{_drawn(rows[0], most - len(more))}{more}"
 
 
 def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:

@@ -155,7 +155,7 @@ def _figures(run: Found) -> dict[str, tuple[str, Figure]]:
     if rows := of("attention", kinds.Attended):
         formulas = {row: run.settings["rows"][row].get("mask", {}) for row in rows}
         found["masks"] = (
-            "What the masks let one example see, blue; other rows are like these",
+            "What the masks let one example see, blue; each mask once, with the rows that have it",
             figures.masks(rows, formulas),
         )
         said = "Attention of the trained models, first head; hatched: hidden by the mask"

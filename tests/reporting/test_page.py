@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from flaxmask.names import Refused
-from flaxmask.reporting import counts, report, results
+from flaxmask.reporting import counts, figures, report, results
 from tests.reporting.test_report import SETTINGS, counted, line
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -119,6 +119,19 @@ def test_a_cell_with_two_results_is_refused(tmp_path):
         report.join([a, b])
     with pytest.raises(Refused, match="holds a run of its own"):
         report.write_joined([a, run_in(tmp_path / "c", experiment="other")], b)
+
+
+def test_each_mask_is_drawn_once_with_its_rows():
+    other = ATTENDED | {"maps": [ATTENDED["maps"][0] | {"visible": [[[1, 0, 1, 0]] * 2]}, ATTENDED["maps"][1]]}
+    rows = {"a": ATTENDED, "b": other, "c": ATTENDED}
+    formulas = {row: {"encoder": "segment", "cross": "segment"} for row in rows}
+    titles = lambda: [axes.get_title() for axes in figures.masks(rows, formulas).axes if axes.get_visible()]
+    assert titles() == ["a, b, c, encoder:\nsegment", "a, c, cross:\nsegment", "b, cross:\nsegment"]
+    formulas["c"] = formulas["c"] | {"encoder": "padding"}
+    assert "c, encoder:\npadding" in titles(), "another formula that lets this example see the same"
+    long = {f"row number {i}": ATTENDED for i in range(9)}
+    [said, _] = [axes.get_title() for axes in figures.masks(long, {row: {} for row in long}).axes]
+    assert said == "row number 0 and 8 more, encoder:\n?"
 
 
 @pytest.mark.skipif(LATEX is None, reason="there is no pdflatex")
