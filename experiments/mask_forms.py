@@ -23,6 +23,8 @@ _COLUMNS = (
     "loss",
     "per",
     "wer",
+    "bleu",  # as chrF, of translations alone: pairs of one's own
+    "chrf",
     "leaks",
     "nan_outputs",
     "batch_drift",

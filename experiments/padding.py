@@ -43,6 +43,8 @@ EXPERIMENT = Experiment(
         "loss",
         "per",
         "wer",
+        "bleu",  # as chrF, of translations alone: pairs of one's own
+        "chrf",
         "leaks",
         "dead",
         "nan_outputs",

@@ -235,7 +235,7 @@ def make_csv(runs: Sequence[tuple[dict[str, Any], Sequence[dict[str, Any]], str]
     """
     columns = [name for settings, _, _ in runs for part in settings["parts"] for name in part["columns"]]
     measured = [name for _, lines, _ in runs for line in lines for name in line["metrics"]]
-    names = list(dict.fromkeys([*columns, *measured]))
+    names = [name for name in dict.fromkeys([*columns, *measured]) if name in measured or not measured]
     of_run = ["experiment"] * (len(runs) > 1) + ["run"] * any(folder for _, _, folder in runs)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -10,7 +10,7 @@ from flaxmask.names import Refused
 from flaxmask.reporting import counts, page, report, results
 from flaxmask.reporting.metrics import MEASURED, METRICS
 from flaxmask.reporting.table import Table, show
-from flaxmask.reporting.tables import make_tables
+from flaxmask.reporting.tables import make_csv, make_tables
 
 SETTINGS = {
     "experiment": "padding",
@@ -77,6 +77,15 @@ def test_a_file_of_each_kind(tmp_path):
     assert "data:image/png;base64" in html
     assert "://" not in html
     assert (tmp_path / "figures" / "real_tokens_per_second_and_per.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_column_that_nobody_has_is_left_out():
+    part = SETTINGS["parts"][0] | {"columns": ["per", "bleu"]}
+    for of in ("per", "bleu"):
+        lines = [{**LINES[0], "metrics": {of: 20.0}}]
+        [table] = make_tables(SETTINGS | {"parts": [part]}, lines)
+        assert table.head == ("row", METRICS[of].label + " (%)")
+        assert make_csv([(SETTINGS | {"parts": [part]}, lines, "")]).splitlines()[0] == f"row,seed,{of}"
 
 
 def test_a_report_of_nothing_yet(tmp_path):
