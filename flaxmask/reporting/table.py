@@ -13,6 +13,9 @@ from rich.text import Text
 
 from flaxmask.reporting.metrics import METRICS
 
+LINE = 50
+"""Characters of a table that may be wider than a line of LaTeX's `article`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -53,15 +56,18 @@ class Table:
         return self.markdown()
 
     def latex(self) -> str:
-        """A `tabular` for the package booktabs, with the notes as comments."""
+        """A `tabular` for the package booktabs, with the notes as comments; graphicx fits a wide one to the line."""
         line = lambda cells: " & ".join(cells) + r" \\"
         body = "\n".join(map(line, self.marked(_latex, lambda cell: f"\\textbf{{{_latex(cell)}}}")))
         notes = "\n".join(f"% {_visible(note)}" for note in (self.title, *self.notes))
         columns = "l" + "r" * (len(self.head) - 1)
-        return (
-            f"{notes}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{line(map(_latex, self.head))}\n\\midrule\n{body}\n"
-            "\\bottomrule\n\\end{tabular}\n"
+        table = (
+            f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{line(map(_latex, self.head))}\n\\midrule\n{body}\n"
+            "\\bottomrule\n\\end{tabular}"
         )
+        if _width(list(zip(self.head, *self.rows, strict=True))) > LINE:
+            table = f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n{table}}}"
+        return f"{notes}\n{table}\n"
 
     def rich(self, width: int | None = None) -> RichTable:
         """For the terminal; turned on its side where it has no room in `width` characters and needs less that way."""
@@ -102,9 +108,12 @@ def _no_tags(text: str) -> str:
 
 def _needed(lines: Sequence[Sequence[str]]) -> int:
     """Characters that columns take where a unit stands under its name."""
-    return sum(
-        max(len(part) for cell in column for part in cell.split(" (")) + 1 for column in zip(*lines, strict=True)
-    )
+    return _width([[part for cell in column for part in cell.split(" (")] for column in zip(*lines, strict=True)])
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    """Characters that columns take, with one between them."""
+    return sum(max(map(len, column)) + 1 for column in columns)
 
 
 def heading(name: str) -> str:
@@ -139,5 +148,17 @@ _LATEX = str.maketrans(
 
 
 def _latex(text: str) -> str:
-    """Text with LaTeX's special characters, and those that pdfLaTeX has no letter for, as commands."""
-    return text.translate(_LATEX)
+    r"""Text with LaTeX's special characters, and those that pdfLaTeX has no letter for, as commands; powers as such.
+
+    >>> _latex("1.2e-06 ± 1e+02"), _latex("-1e9 added")
+    ('$1.2 \\times 10^{-6}$ $\\pm$ $10^{2}$', '$-10^{9}$ added')
+    """
+    return _POWER.sub(_power, text.translate(_LATEX))
+
+
+_POWER = re.compile(r"(?<![\w.])(-?)(\d+(?:\.\d+)?)e([+-]?\d{1,4})\b")
+
+
+def _power(found: re.Match[str]) -> str:
+    factor = "" if found[2] == "1" else rf"{found[2]} \times "
+    return f"${found[1]}{factor}10^{{{int(found[3])}}}$"

@@ -12,6 +12,7 @@ import pytest
 
 from flaxmask.names import Refused
 from flaxmask.reporting import counts, figures, report, results
+from flaxmask.reporting.table import Table
 from tests.reporting.test_report import SETTINGS, counted, line
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -144,8 +145,11 @@ def test_the_table_compiles_in_latex(tmp_path):
     (runs[1] / "config.json").write_text(json.dumps(settings))
     results.append(runs[1], line(name, 0, 1.0, 2.0))
     report.write_joined(runs, tmp_path / "out")
-    head = r"\documentclass{article}\usepackage{booktabs}\usepackage[T1]{fontenc}"
-    (tmp_path / "out" / "all.tex").write_text(head + r"\begin{document}\input{table}\end{document}")
+    wide = Table("wide", tuple(f"metric {i} (unit)" for i in range(14)), (("1.2e-06 ± 3.0e-07",) * 14,))
+    narrow = Table("narrow", ("row", "figure"), (("a row of some length, no more", "0.25"),) * 2)
+    (tmp_path / "out" / "wide.tex").write_text(wide.latex() + "\n" + narrow.latex())
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\usepackage[T1]{fontenc}\parindent=0pt"
+    (tmp_path / "out" / "all.tex").write_text(head + r"\begin{document}\input{table}\input{wide}\end{document}")
     done = subprocess.run(
         [LATEX, "-interaction=nonstopmode", "-halt-on-error", "all.tex"],
         cwd=tmp_path / "out",
@@ -154,6 +158,7 @@ def test_the_table_compiles_in_latex(tmp_path):
         errors="replace",
     )
     assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
     assert (tmp_path / "out" / "all.pdf").stat().st_size > 5000
 
 
