@@ -72,7 +72,7 @@ def check(
         for b, t, s in zip(*np.nonzero(may[name] & ~moved & ~nan[..., None]), strict=True)
     ]
     found = tuple((int(b), int(t)) for b, t in zip(*np.nonzero(nan), strict=True))
-    return AuditReport(tuple(leaks), tuple(dead), found, may, measured, TRIED)
+    return AuditReport(tuple(leaks), tuple(dead), found, may, measured, TRIED, _padding(ids, base, pad_id))
 
 
 def _check_ids(name: str, ids: Any) -> np.ndarray:
@@ -98,6 +98,12 @@ def _check_declared(declared: Mapping[str, Any], ids: Mapping[str, np.ndarray], 
         if found.shape != wanted or found.dtype != bool:
             raise ValueError(f"declared: {name}: expected bool{list(wanted)}, got {found.dtype}{list(found.shape)}")
     return {name: np.asarray(declared[name]) for name in ids}
+
+
+def _padding(ids: Mapping[str, np.ndarray], base: np.ndarray, pad_id: int) -> np.ndarray:
+    """Bool `[B, T_out]`: outputs at padding of the last input that has as many positions, which they follow."""
+    same = [x for x in ids.values() if x.shape == base.shape[:2]]
+    return same[-1] == pad_id if same else np.zeros(base.shape[:2], bool)
 
 
 def _mixing_rows(compare: Comparison, batch: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -58,6 +59,7 @@ class AuditReport:
       declared: for each input, bool `[B, T_out, T_in]`.
       measured: likewise, what moved within a row.
       tried: replacements tried at every input position.
+      padding: bool `[B, T_out]`: outputs at padding, which the text marks and counts apart.
     """
 
     leaks: tuple[Leak, ...]
@@ -66,6 +68,7 @@ class AuditReport:
     declared: dict[str, np.ndarray]
     measured: dict[str, np.ndarray]
     tried: int
+    padding: np.ndarray
 
     @property
     def ok(self) -> bool:
@@ -78,13 +81,19 @@ class AuditReport:
         return dict(Counter(leak.layer for leak in self.leaks if leak.layer is not None))
 
     def __str__(self) -> str:
-        counts = f"{len(self.leaks):,} leaks, {len(self.dead):,} dead edges, {len(self.nan):,} outputs NaN"
+        leaks = self._marked([(leak.output_row, leak.output_position) for leak in self.leaks], self.leaks)
+        dead = self._marked([(dead.row, dead.output_position) for dead in self.dead], self.dead)
+        nan = self._marked(self.nan, [f"row {row}, output {position}" for row, position in self.nan])
+        counts = f"{_count(leaks, 'leaks')}, {_count(dead, 'dead edges')}, {_count(nan, 'outputs NaN')}"
         verdict = "obeys what it declares" if self.ok else "does not obey what it declares"
         edges = sum(int(x.sum()) for x in self.declared.values())
         lines = [f"audit: {verdict}: {counts} ({edges:,} edges declared, {self.tried} replacements a position)"]
-        lines += _named("leak", self.leaks)
-        lines += _named("NaN", [f"row {row}, output {position}" for row, position in self.nan])
-        return "\n".join(lines + _named("dead", self.dead))
+        return "\n".join([*lines, *_named("leak", leaks), *_named("NaN", nan), *_named("dead", dead)])
+
+    def _marked(self, outputs: Sequence[tuple[int, int]], found: Sequence[Any]) -> list[tuple[str, bool]]:
+        """What was found of outputs, as text, and whether it is of padding; that comes last."""
+        padded = [bool(self.padding[output]) for output in outputs]
+        return sorted(zip(map(str, found), padded, strict=True), key=lambda one: one[1])
 
     def to_json(self) -> str:
         """Findings by name, and the verdict."""
@@ -127,7 +136,12 @@ class AuditReport:
         return drawn
 
 
-def _named(kind: str, found) -> list[str]:
-    lines = [f"  {kind}: {one}" for one in found[:SHOWN]]
+def _count(found: Sequence[tuple[str, bool]], what: str) -> str:
+    padded = sum(at_padding for _, at_padding in found)
+    return f"{len(found):,} {what}{f' ({padded:,} at padding)' if padded else ''}"
+
+
+def _named(kind: str, found: Sequence[tuple[str, bool]]) -> list[str]:
+    lines = [f"  {kind}: {text}{' (padding)' if at_padding else ''}" for text, at_padding in found[:SHOWN]]
     more = len(found) - SHOWN
     return lines + ([f"  and {more:,} more of this kind"] if more > 0 else [])

@@ -110,6 +110,19 @@ def test_nan_is_never_reported_as_no_leaks():
     assert "does not obey" in str(report)
 
 
+def test_outputs_at_padding_are_marked_and_counted_apart():
+    """Every output reads the row from its end; row 1 ends in padding."""
+    backward = lambda ids: onward(ids[:, ::-1])[:, ::-1]
+    first, *lines = str(audit.check(backward, {"ids": IDS}, {"ids": CAUSAL}, vocabulary=7)).splitlines()
+    assert "6 leaks, 6 dead edges (2 at padding), 0 outputs NaN" in first
+    assert [line for line in lines if line.endswith(" (padding)")] == [
+        f"  dead: row 1, output 2 never moved with ids {position} (padding)" for position in (0, 1)
+    ]
+    assert lines[-1].endswith(" (padding)"), "they come last"
+    other = audit.check(lambda ids: backward(ids)[:, :2], {"ids": IDS}, {"ids": CAUSAL[:, :2]}, vocabulary=7)
+    assert "(padding)" not in str(other), "outputs that follow no input"
+
+
 def test_an_output_that_turns_nan_has_moved():
     """Only the first token's replacement makes the others NaN."""
     poison = lambda ids: jnp.where(ids[:, :1] == IDS[:, :1], 0.0, jnp.nan)[..., None] + jnp.asarray(TABLE)[ids]
