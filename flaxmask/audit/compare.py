@@ -72,7 +72,15 @@ class Comparison:
                 # Whatever a function that is not jax's makes of a tracer. Its own faults come again below.
                 self.together = False
         called = many[:1] if many[0] is self.ids else many
-        each = [jax.tree.map(outputs, self.fn(**handed(ids, self.like))) for ids in called]
+        try:
+            each = [jax.tree.map(outputs, self.fn(**handed(ids, self.like))) for ids in called]
+        except Exception as error:
+            if called[0] is self.ids:
+                raise
+            said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise ValueError(
+                f"vocabulary: fn fails with ids of it ({said}): is it larger than the embedding?"
+            ) from error
         stacked = jax.tree.map(lambda *x: np.stack(x), *each)
         return jax.tree.map(lambda x: np.broadcast_to(x, (len(many), *x.shape[1:])), stacked)
 
@@ -89,6 +97,8 @@ def handed(ids: Mapping[str, np.ndarray], like: Mapping[str, Any]) -> dict[str, 
 
 def outputs(out: Any) -> np.ndarray:
     """NumPy, with bfloat16 widened."""
+    if isinstance(out, tuple | Mapping):
+        raise ValueError(f"fn: expected one array, floats [B, T_out, ...], got a {type(out).__name__} of {len(out)}")
     found = np.asarray(out)
     if found.ndim < 2 or not jnp.issubdtype(found.dtype, jnp.floating):
         raise ValueError(f"fn: expected floats [B, T_out, ...], got {found.dtype}{list(found.shape)}")

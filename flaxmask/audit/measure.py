@@ -35,8 +35,11 @@ def check(
       layers: how to look inside, so that leaks are named by layer.
 
     Raises:
-      ValueError: an input holds no ids, declared flow has another shape, or `fn` is random; each is named.
+      ValueError: an input holds no ids, declared flow has another shape, or `fn` is random, gives no single array, or
+        fails with ids of the vocabulary; each is named.
     """
+    _check_named("inputs", "ids", inputs)
+    _check_named("declared", "bool[B, T_out, T_in]", declared)
     ids = {name: _check_ids(name, x) for name, x in inputs.items()}
     call = lambda: outputs(fn(**handed(ids, inputs)))
     base = call()
@@ -73,6 +76,12 @@ def check(
     ]
     found = tuple((int(b), int(t)) for b, t in zip(*np.nonzero(nan), strict=True))
     return AuditReport(tuple(leaks), tuple(dead), found, may, measured, TRIED, _padding(ids, base, pad_id))
+
+
+def _check_named(what: str, kind: str, given: Any):
+    if not isinstance(given, Mapping):
+        found = f"{given.dtype}{list(given.shape)}" if hasattr(given, "dtype") else type(given).__name__
+        raise ValueError(f"{what}: expected a dict of the inputs' names and {kind}, got {found}")
 
 
 def _check_ids(name: str, ids: Any) -> np.ndarray:

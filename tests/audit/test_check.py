@@ -87,6 +87,13 @@ def test_without_a_vocabulary_the_ids_at_hand_are_tried():
         ({"inputs": {"ids": IDS[0]}}, r"inputs: ids: .* got int64\[3\]"),
         ({"declared": {"ids": CAUSAL[:, :2]}}, r"declared: ids: expected bool\[2, 3, 3\], got bool\[2, 2, 3\]"),
         ({"declared": {"ids": CAUSAL * 1}}, r"declared: ids: expected bool\[2, 3, 3\], got int64\[2, 3, 3\]"),
+        ({"inputs": IDS}, r"inputs: expected a dict of the inputs' names and ids, got int64\[2, 3\]"),
+        ({"declared": CAUSAL}, r"declared: expected a dict of the inputs' names and bool.*, got bool\[2, 3, 3\]"),
+        ({"fn": lambda ids: (onward(ids), ids)}, r"fn: expected one array, floats .*, got a tuple of 2"),
+        (
+            {"fn": lambda ids: TABLE[np.asarray(ids)], "vocabulary": 999},
+            r"vocabulary: fn fails with ids of it \(IndexError: .* size 7\): is it larger than the embedding\?",
+        ),
         ({"declared": {}}, "declared: expected the inputs ids, got none"),
         ({"fn": lambda ids: ids}, r"fn: expected floats \[B, T_out, ...\], got int64\[2, 3\]"),
         ({"vocabulary": 2}, "vocabulary: ids has 1 ids beside padding"),
