@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html
 import json
+import re
 import string
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -50,6 +51,7 @@ def page(
     return template.substitute(
         policy=_policy(template),
         title=html.escape(title),
+        heading=_text(title),
         tables="".join(_table(table) for table in tables),
         figures="".join(_figure(said, path) for said, path in pictures.items()),
         explorer=_EXPLORER.format(data=_json(attended)) if attended else "",
@@ -68,8 +70,17 @@ def _policy(template: string.Template) -> str:
 
 
 def _table(table: Table) -> str:
-    notes = "".join(f"<li>{html.escape(note)}</li>\n" for note in table.notes)
-    return f'<h2>{html.escape(table.title)}</h2>\n{_grid(table)}<ul class="notes">{notes}</ul>\n'
+    notes = "".join(f"<li>{_text(note)}</li>\n" for note in table.notes)
+    return f'<h2>{_text(table.title)}</h2>\n{_grid(table)}<ul class="notes">{notes}</ul>\n'
+
+
+def _text(said: str) -> str:
+    """Escaped, with what stands between backticks as code.
+
+    >>> _text("`a < b` & `c")
+    '<code>a &lt; b</code> &amp; `c'
+    """
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(said))
 
 
 def _grid(table: Table) -> str:
@@ -83,8 +94,8 @@ def _grid(table: Table) -> str:
 
 def _figure(said: str, path: Path) -> str:
     source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    caption = html.escape(said)
-    return f'<figure><img alt="{caption}" src="{source}"><figcaption>{caption}</figcaption></figure>\n'
+    alt, caption = html.escape(said), _text(said)
+    return f'<figure><img alt="{alt}" src="{source}"><figcaption>{caption}</figcaption></figure>\n'
 
 
 def _audits(audits: Mapping[str, tuple[str, Path | None]]) -> str:

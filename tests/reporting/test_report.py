@@ -74,6 +74,7 @@ def test_a_file_of_each_kind(tmp_path):
     assert rows[0]["loss"] == "1.25", "every metric, shown in the table or not"
     html = (tmp_path / "report.html").read_text()
     assert "A &lt;title&gt; &amp; more" in html
+    assert "<li><code>run.py --experiment padding</code></li>" in html
     assert "data:image/png;base64" in html
     assert "://" not in html
     assert (tmp_path / "figures" / "real_tokens_per_second_and_per.png").read_bytes()[:4] == b"\x89PNG"
