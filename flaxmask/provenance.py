@@ -3,9 +3,12 @@
 import datetime
 import functools
 import importlib.metadata
+import math
+import os
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,30 @@ def provenance() -> dict[str, Any]:
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **_load(),
     }
+
+
+_MINUTE = 60.0
+_own = [time.monotonic(), time.process_time(), 0.0]
+"""When this process's load was last computed, its CPU time then, and the load."""
+
+
+def _load() -> dict[str, float]:
+    """The machine's load average of the last minute, what of it is this process's own, and the number of CPUs.
+
+    The cell before is in the average too: its CPU time is averaged as the system averages what runs, so that the rest
+    is other work. Nothing where the system does not say.
+    """
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return {}
+    then, spent, own = _own
+    _own[:2] = time.monotonic(), time.process_time()
+    kept = math.exp((then - _own[0]) / _MINUTE)
+    _own[2] = own * kept + (1 - kept) * (_own[1] - spent) / max(_own[0] - then, 1e-9)
+    return {"load": round(load, 2), "own_load": round(_own[2], 2), "cpus": os.cpu_count() or 1}
 
 
 @functools.cache

@@ -204,6 +204,7 @@ def test_a_line_has_the_contract_s_keys(finished):
             "started",
             "seconds",
             "config_sha256",
+            *(("load", "own_load", "cpus") if hasattr(os, "getloadavg") else ()),
         }
         assert line["config"]["data"]["layout"] == line["row"]
         assert 0 < line["metrics"]["real_token_fraction"] <= 1

@@ -74,6 +74,9 @@ class Provenance(TypedDict):
     command: str
     started: NotRequired[str]
     seconds: NotRequired[float]
+    load: NotRequired[float]
+    own_load: NotRequired[float]
+    cpus: NotRequired[int]
 
 
 class Epochs(TypedDict):

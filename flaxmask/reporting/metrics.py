@@ -74,3 +74,6 @@ METRICS = {
 
 MEASURED = tuple(name for name, metric in METRICS.items() if metric.measured)
 """The metrics that differ from run to run."""
+
+TIMES = tuple(name for name in MEASURED if METRICS[name].unit in ("s", "ms", "per s"))
+"""Those of them that other work on the machine makes worse."""

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from flaxmask.reporting.metrics import METRICS
+from flaxmask.reporting.metrics import METRICS, TIMES
 
 
-def notes(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[str]:
-    """What the figures rest on."""
+def notes(settings: dict[str, Any], results: Sequence[dict[str, Any]], columns: Sequence[str]) -> list[str]:
+    """What the figures of a table's columns rest on."""
     if not results:
         return ["no cell is finished yet"]
     seeds = sorted({line["seed"] for line in results})
@@ -44,7 +44,18 @@ def notes(settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[s
         *(f"of the data: {text}" for text in said),
         *_skipped(results),
         *read,
+        *(_loaded(results) if set(columns) & set(TIMES) else ()),
     ]
+
+
+def _loaded(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Cells that were timed while others kept more than half of the CPUs busy, where that was written down."""
+    others = {}
+    for line in results:
+        of = line["provenance"]
+        others[f"{line['row']}, seed {line['seed']}"] = of.get("load", 0.0) - of.get("own_load", 0.0), of.get("cpus", 1)
+    busy = [f"{cell} ({load:.1f} of {cpus} CPUs)" for cell, (load, cpus) in others.items() if load > cpus / 2]
+    return [f"timed while other work ran, by the load before: {'; '.join(busy)}"] * bool(busy)
 
 
 def _skipped(results: Sequence[dict[str, Any]]) -> list[str]:

@@ -87,7 +87,7 @@ def _make_table(
         *_signatures(columns, own),
         *(f"{line['row']}: {text!r} → {said!r}" for line in own for text, said in line.get("samples", {}).items()),
     ]
-    return Table(part["title"], tuple(head), tuple(rows), (*said, *notes(settings, own)), frozenset(bold))
+    return Table(part["title"], tuple(head), tuple(rows), (*said, *notes(settings, own, columns)), frozenset(bold))
 
 
 def _cells(name: str, row: str, lines: Sequence[dict[str, Any]], counts: Counts) -> Cells:

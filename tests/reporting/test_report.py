@@ -57,6 +57,17 @@ def test_updates_that_were_left_out_are_said_of_each_cell():
     ]
 
 
+def test_rows_that_were_timed_beside_other_work_are_named():
+    loads = {"load": 2.4, "own_load": 0.3}, {"load": 2.4, "own_load": 1.9}, {"load": 0.9}
+    lines = [one | {"provenance": PROVENANCE | of | {"cpus": 2}} for one, of in zip(LINES, loads, strict=True)]
+    said = lambda settings, of: [note for note in make_tables(settings, of)[0].notes if "other work" in note]
+    wanted = "timed while other work ran, by the load before: static, seed 0 (2.1 of 2 CPUs)"
+    assert said(SETTINGS, lines) == [wanted]
+    assert said(SETTINGS, LINES) == [], "files that say nothing of it"
+    untimed = SETTINGS | {"parts": [SETTINGS["parts"][0] | {"columns": ["per"]}]}
+    assert said(untimed, lines) == []
+
+
 def test_a_file_of_each_kind(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(SETTINGS))
     for entry in LINES:
