@@ -6,10 +6,12 @@ python run.py --experiment padding --scale quick training.learning_rate=1e-3
 
 import argparse
 import ctypes
+import io
 import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +23,8 @@ from flaxmask.names import Failed, Refused
 if TYPE_CHECKING:
     from flaxmask.reporting.table import Table
 
-LISTED = 6
-"""Rows of an experiment that `--list` names."""
+LISTED, WIDEST = 6, 20
+"""Rows of an experiment that `--list` names, and unknown symbols of a line; characters of a symbol that are shown."""
 ACTIONS = {
     "list": (),
     "experiment": (
@@ -227,6 +229,7 @@ def translate(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     decoding = apply(how, {f"decoding.{k.removeprefix('decoding.')}": v for k, v in overrides.items()}).decoding
     if not 1 <= options.nbest <= decoding.beams:
         raise Refused(f"--nbest {options.nbest}: expected 1 to decoding.beams={decoding.beams}; set that too")
+    texts = list(read_lines())
     commands.start_jax()
     from rich.console import Console
     from rich.progress import Progress
@@ -234,9 +237,12 @@ def translate(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from flaxmask.translate import Translator
 
     translator = Translator.load(options.translate)
-    texts = [line.rstrip("\n") for line in sys.stdin]
     for line in translator.cut(texts):
         print(f"run.py: line {line} is longer than {translator.longest} tokens: cut", file=sys.stderr)
+    for line, symbols in translator.unknown(texts).items():
+        shown = ", ".join(repr(symbol[:WIDEST]) for symbol in symbols[:LISTED])
+        more = f" and {len(symbols) - LISTED:,} more" if len(symbols) > LISTED else ""
+        print(f"run.py: line {line}: the model does not know {shown}{more}", file=sys.stderr)
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("lines", total=len(texts))
         show = lambda done: bar.update(task, completed=done)
@@ -245,6 +251,17 @@ def translate(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         for text, score in answer:
             print(f"{score:.4f}\t{text}" if options.scores else text)
     return 0
+
+
+def read_lines() -> Iterator[str]:
+    """Of stdin, which is UTF-8 whatever the terminal's encoding."""
+    text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        try:
+            line.encode()
+        except UnicodeEncodeError as error:
+            raise Refused(f"stdin, line {number}: not readable (character {error.start + 1} is no UTF-8)") from None
+        yield line.rstrip("\n")
 
 
 def export(checkpoint: Path, directory: Path) -> int:

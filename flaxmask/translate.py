@@ -149,6 +149,11 @@ class Translator:
         """Numbers of the lines, from 1, that are longer than the model reads."""
         return [line for line, text in enumerate(texts, start=1) if len(self._encode(text)) > self.longest]
 
+    def unknown(self, texts: Sequence[str]) -> dict[int, list[str]]:
+        """Of lines, numbered from 1, what the vocabulary does not know: all of it is one and the same to the model."""
+        found = {line: self.task.source_vocabulary.unknown(text) for line, text in enumerate(texts, 1) if text.strip()}
+        return {line: symbols for line, symbols in found.items() if symbols}
+
     def _encode(self, text: str) -> list[int]:
         return self.task.source_vocabulary.encode(text)
 

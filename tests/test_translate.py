@@ -21,6 +21,10 @@ pytestmark = pytest.mark.slow
 WORDS = ["cat", "", "abandon", "a", "  ", "zebra"]
 
 
+def stdin(given: str | bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(given.encode() if isinstance(given, str) else given))
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """Of a small model that has seen a few words."""
@@ -87,18 +91,25 @@ def test_more_answers_than_beams_are_refused(translator):
 
 
 def test_on_the_command_line(checkpoint, translator, monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(WORDS) + "\n"))
+    monkeypatch.setattr("sys.stdin", stdin("\n".join(WORDS) + "\n"))
     assert run.main(["--translate", str(checkpoint), "--nbest", "2", "--scores"]) == 0
     out, err = capsys.readouterr()
     wanted = [one for answer in translator.translate(WORDS, nbest=2) for one in answer]
     assert out.splitlines() == [f"{one.score:.4f}\t{one.text}" for one in wanted]
     assert "lines" in err
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"cat\n\n{'b' * 40}"))
+    monkeypatch.setattr("sys.stdin", stdin(f"cat1é1\n\n{'b' * 40}\n123456789"))
     assert run.main(["--translate", str(checkpoint), "decoding.beams=1"]) == 0
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 3
+    assert len(out.splitlines()) == 4
     assert out.splitlines()[1] == ""
     assert f"line 3 is longer than {translator.longest} tokens: cut" in err
+    assert "run.py: line 1: the model does not know '1', 'é'\n" in err
+    assert "run.py: line 4: the model does not know '1', '2', '3', '4', '5', '6' and 3 more\n" in err
+    assert err.count("does not know") == 2
+    monkeypatch.setattr("sys.stdin", stdin(b"cat\nz\xc3\xa9b\xffra\n"))
+    assert run.main(["--translate", str(checkpoint)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "run.py: stdin, line 2: not readable (character 4 is no UTF-8)\n")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +131,7 @@ def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path, change, 
 
 def test_what_is_broken_is_not_translated_with(checkpoint, translator, tmp_path, monkeypatch, capsys):
     """A checkpoint is passed over, with a line; the parameters that the row is judged by are not done without."""
-    monkeypatch.setattr("sys.stdin", io.StringIO("cat\n"))
+    monkeypatch.setattr("sys.stdin", stdin("cat\n"))
     run_ = tmp_path / "run"
     shutil.copytree(checkpoint.parent.parent, run_)
     broken = run_ / "checkpoints" / checkpoint.name

@@ -46,7 +46,7 @@ class Tried(NamedTuple):
 def tried(name: str, arguments: Sequence[str], watch: Watch, stdin: str = "") -> Tried:
     """A command in this process, with what it did."""
     said, shown = io.StringIO(), io.StringIO()
-    old, sys.stdin = sys.stdin, io.StringIO(stdin)
+    old, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(stdin.encode()))
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(shown), watch.noting() as notes:
             try:

@@ -31,6 +31,10 @@ class Tokenizer(Protocol):
         """Ids with the end mark."""
         ...
 
+    def unknown(self, text: str) -> list[str]:
+        """What of a text becomes the unknown id, each symbol once."""
+        ...
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text up to the first end mark."""
         ...
@@ -83,6 +87,10 @@ class SentencePieces:
         for part in rest:
             ids += self._space + self._processor.encode(part)
         return [*ids, EOS]
+
+    def unknown(self, text: str) -> list[str]:
+        """Nothing: what was never seen is written in bytes."""
+        return []
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """The pieces of each word, without an end mark; at least one for each."""

@@ -51,6 +51,10 @@ class Vocabulary:
         """Ids with the end mark; what is not listed becomes `UNKNOWN`."""
         return [self._ids.get(symbol, UNKNOWN) for symbol in self.split(text)] + [EOS]
 
+    def unknown(self, text: str) -> list[str]:
+        """The symbols of a text that are not listed, each once."""
+        return [symbol for symbol in dict.fromkeys(self.split(text)) if symbol not in self._ids]
+
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """The ids of each word, without an end mark; at least one for each."""
         return [self.encode(word)[:-1] or [UNKNOWN] for word in words]

@@ -41,6 +41,7 @@ def test_every_text_comes_back(pieces, text):
 def test_odd_texts_come_back(pieces, text):
     assert pieces.decode(pieces.encode(text)) == text
     assert UNKNOWN not in pieces.encode(text)
+    assert pieces.unknown(text) == []
 
 
 def test_a_word_is_the_same_piece_wherever_it_stands(pieces):
@@ -143,5 +144,6 @@ def test_words_and_characters_keep_the_commonest():
     words = Vocabulary.build(["b a a", "c b a"], " ", size=6)
     assert words.symbols == ("a", "b")
     assert words.encode("c b") == [UNKNOWN, 5, EOS]
+    assert words.unknown("c b d c") == ["c", "d"]
     assert words.encode_words(["a", "", "c"]) == [[4], [UNKNOWN], [UNKNOWN]]
     assert Vocabulary.build(["ba"], "", size=5).symbols == ("a",), "of equally common ones the first in the alphabet"
