@@ -11,6 +11,7 @@ ALLOWED = {
     *(
         "button",
         "b",
+        "code",
         "ul",
         "li",
         "figure",
