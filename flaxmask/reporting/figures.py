@@ -21,6 +21,8 @@ from flaxmask.reporting.metrics import METRICS
 # Okabe & Ito's colours, told apart by the colour-blind; hatches tell them apart in print.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 _HATCHES = ("", "//", "..", "xx", "\\\\", "--", "++")
+# Of maps: thousands of cells as paths would make an SVG of megabytes.
+_CELLS: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "linewidth": 0.2, "rasterized": True}
 
 
 def _style(how: dict[Any, Any]) -> Any:
@@ -199,7 +201,7 @@ def masks(rows: Mapping[str, Mapping[str, Any]], formulas: Mapping[str, Mapping[
             for axes in column[len(of) :]:
                 axes.set_visible(False)
             for axes, ((formula, seen), whose) in zip(column, of, strict=False):
-                axes.pcolormesh(np.array(seen), cmap="Blues", vmin=0, vmax=1.4, edgecolors="#bbbbbb", linewidth=0.2)
+                axes.pcolormesh(np.array(seen), vmax=1.4, edgecolors="#bbbbbb", **_CELLS)
                 axes.set(xlabel="key", ylabel="query", xticks=[], yticks=[], aspect="equal")
                 axes.set_title(f"{_named(whose, 40)}, {part}:\n{_drawn(formula, 60)}", fontsize=8)
                 axes.invert_yaxis()
@@ -231,11 +233,11 @@ def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
             crossing = [one for one in found["maps"] if one["query"] != one["key"]]
             one = (crossing or found["maps"])[-1]
             weights, hidden = np.array(one["weights"][0][0]) / 1000, np.array(one["visible"][0]) == 0
-            axes.pcolormesh(weights, cmap="Blues", vmin=0, vmax=1, edgecolors="#dddddd", linewidth=0.2)
+            axes.pcolormesh(weights, vmax=1, edgecolors="#dddddd", **_CELLS)
             axes.add_collection(_hatched(hidden))
             for set_ticks, stream in ((axes.set_xticks, one["key"]), (axes.set_yticks, one["query"])):
                 names = list(map(_drawn, found["rows"][0][stream]))
-                size = 8 if len(names) <= 24 else 5
+                size = min(8.0, 230 / len(names))  # the points that there are for each
                 set_ticks(np.arange(len(names)) + 0.5, names, fontsize=size, rotation=90 * (stream == one["key"]))
             axes.tick_params(length=0)
             axes.set_title(f"{_drawn(row, 40)}: {_drawn(one['name'], 40)}", fontsize=9)
@@ -268,7 +270,7 @@ def _hatched(cells: np.ndarray) -> PatchCollection:
 
 
 def save(figure: Figure, path: Path):
-    """As PNG, 200 dots an inch, and as SVG beside it; equal figures make equal bytes."""
+    """As PNG, 200 dots an inch, and as SVG beside it, whose cells are such dots too; equal figures make equal bytes."""
     write_figure(path, figure, dpi=200)
     with _style({"svg.hashsalt": "flaxmask", "svg.fonttype": "none"}):
-        write_figure(path.with_suffix(".svg"), figure, metadata={"Date": None})
+        write_figure(path.with_suffix(".svg"), figure, dpi=200, metadata={"Date": None})
