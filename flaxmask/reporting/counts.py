@@ -14,10 +14,14 @@ from flaxmask.names import Refused
 
 
 def write(path: Path, counts: Mapping[str, np.ndarray]):
-    """What each score counts in each example; equal counts make equal bytes."""
+    """What each score counts in each example; equal counts make equal bytes.
+
+    The loss of a model whose numbers overflowed is not finite, and no test is made of it: it is left out.
+    """
+    counts = {name: np.asarray(array) for name, array in counts.items() if np.isfinite(array).all()}
     whole = lambda x: x.astype(np.int32) if np.array_equal(x, np.rint(x)) else x.astype(np.float32)
     archive = io.BytesIO()
-    np.savez_compressed(archive, **{name: whole(np.asarray(array)) for name, array in counts.items()})
+    np.savez_compressed(archive, **{name: whole(array) for name, array in counts.items()})
     write_whole(path, archive.getvalue())
 
 

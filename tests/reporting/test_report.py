@@ -226,6 +226,13 @@ def test_nothing_is_tested_without_what_examples_count():
     assert "nothing is tested: what the scores count in each example was not kept" in table.notes
 
 
+def test_counts_that_are_not_finite_are_left_out(tmp_path):
+    """Of a row whose loss is no number: it is shown, and no test is made of it."""
+    path = tmp_path / "a.npz"
+    counts.write(path, {"loss": np.array([[np.nan, 1.0], [2.0, 1.0]]), "per": np.array([[1, 4], [0, 3]])})
+    assert list(counts.read(path)) == ["per"]
+
+
 def test_counts_come_back_as_they_went(tmp_path):
     wanted = counted(0.3) | {"loss": np.array([[0.25, 3.0], [1.5, 2.0]])}
     counts.write(tmp_path / "a.npz", wanted)
