@@ -5,12 +5,6 @@ import pytest
 from benchmarks.reliability import kills
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Shared, so that the runs that nobody disturbs are made once."""
-    return tmp_path_factory.mktemp("kills")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("trial", kills.TRIALS, ids=lambda trial: trial.__name__)
 def test_what_is_killed_or_stopped_ends_as_if_undisturbed(folder, trial):
