@@ -74,6 +74,10 @@ def command(*arguments, **environment):
         ),
         (["--experiment", "padding", "--scale", "qick"], "--scale qick: did you mean 'quick'?"),
         (["--experiment", "padding", "--parallel", "pmpa"], "--parallel pmpa: did you mean 'pmap'?"),
+        (
+            ["--experiment", "padding", "--parallel", "pmap", "training.shard_parameters=True"],
+            "training.shard_parameters: pmap gives every device all of them; leave out --parallel pmap",
+        ),
         (["--experiment", "padding", "--seeds", "0"], "--seeds 0: expected at least 1"),
         (["--experiment", "padding", "--seeds", "x"], "invalid int value"),
         (["--experiment", "padding", "--track", "tensorbord"], "--track tensorbord: did you mean 'tensorboard'?"),
