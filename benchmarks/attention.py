@@ -197,14 +197,17 @@ def main():
     """Run all cases and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="lengths of an eighth, to see that it runs")
+    parser.add_argument("--case", nargs="+", choices=[name for name, *_ in CASES], help="these alone")
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     cases = [(n, t, length // 8 if options.quick else length, h, lay) for n, t, length, h, lay in CASES]
-    if jax.default_backend() != "cpu" and not options.quick:
+    if options.case:
+        cases = [case for case in cases if case[0] in options.case]
+    elif jax.default_backend() != "cpu" and not options.quick:
         cases += LONG_CASES
     lines = [run(case, options.times) for case in cases]
-    if not options.quick:
+    if not options.quick and not options.case:
         lines.append(longest())
     versions = {}
     for name in ("jax", "torch"):
