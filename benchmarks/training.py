@@ -111,7 +111,7 @@ class Plain(nn.Module):
     @nn.compact
     def __call__(self, source, target):
         config = self.config
-        embed = nn.Embed(self.vocabulary, config.d_model, nn.initializers.normal(1.0))
+        embed = nn.Embed(self.vocabulary, config.d_model, embedding_init=nn.initializers.normal(1.0))
 
         def embedded(ids):
             positions = jnp.arange(ids.shape[1], dtype=jnp.int32)[None]
