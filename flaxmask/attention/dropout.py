@@ -1,8 +1,10 @@
 """Dropout, one function for layers and for every implementation of attention that draws it for the whole matrix."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from flaxmask.tokens import Array
 
@@ -16,8 +18,26 @@ def dropout(x: Float[Array, "..."], rate: float, rng: Array | None) -> Float[Arr
     if rate == 0.0 or rng is None:
         return x
     bits = 8 if abs(round(rate * 2**8) / 2**8 - rate) <= rate / 50 else 16
-    each, (*axes, last) = 32 // bits, x.shape
-    words = jax.random.bits(rng, (*axes, -(-last // each)), jnp.uint32)
-    parts = [(words >> (bits * i)) & (2**bits - 1) for i in range(each)]
+    part, (*axes, last) = jnp.dtype(f"uint{bits}"), x.shape
+    words = jax.random.bits(rng, (*axes, -(-last * bits // 32)), jnp.uint32)
+    parts = jax.lax.bitcast_convert_type(words, part).reshape(*axes, -1)[..., :last]
     kept = round((1.0 - rate) * 2**bits)
-    return jnp.where(jnp.concatenate(parts, axis=-1)[..., :last] < kept, x * (2**bits / kept), 0.0).astype(x.dtype)
+    return _keep(2**bits / kept, x, parts < jnp.asarray(kept, part))
+
+
+# Left to itself, the backward pass keeps words where a bit an element will do, or draws them once more.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _keep(scale: float, x: Float[Array, "..."], kept: Bool[Array, "..."]) -> Float[Array, "..."]:
+    """`x` times `scale` where it is kept."""
+    return jnp.where(kept, x * scale, 0.0).astype(x.dtype)
+
+
+def _forward(scale: float, x: Array, kept: Array) -> tuple[Array, Array]:
+    return _keep(scale, x, kept), kept
+
+
+def _backward(scale: float, kept: Array, gradient: Array) -> tuple[Array, None]:
+    return _keep(scale, gradient, kept), None
+
+
+_keep.defvjp(_forward, _backward)

@@ -11,8 +11,8 @@ from flaxmask.products import einsum32
 from flaxmask.readout import Readout
 from flaxmask.tokens import PADDING, Array
 
-CELLS = 2**23
-"""Logits that are held at once, at most: 32 MiB, which a processor's caches hold."""
+CELLS = 2**22
+"""Logits that are held at once, at most: 16 MiB, which a processor's caches hold."""
 
 
 def cross_entropy(
@@ -45,7 +45,11 @@ def token_losses(
     but the pad, whose logit is -inf.
     """
     logits = logits.astype(jnp.float32)
-    normalizer = jax.nn.logsumexp(logits, axis=-1)
+    return _losses(logits, jax.nn.logsumexp(logits, axis=-1), labels, weights, label_smoothing)
+
+
+def _losses(logits: Array, normalizer: Array, labels: Array, weights: Array, label_smoothing: float) -> Array:
+    """`token_losses` where the logarithm of the sum of exponentials is known."""
     # Padding's label is the pad, whose logit is -inf: 0 · inf would be NaN, so it is replaced before weighting.
     real = weights > 0.0
     chosen = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
@@ -67,7 +71,9 @@ def _with_gradients(smoothing: float, readout: Readout, labels: Array, weights: 
     """The sum, and its gradients with respect to the readout."""
     features, matrix, bias = readout
     rows, length, _ = features.shape
-    slots = max(1, min(length, CELLS // (rows * len(matrix))))
+    most = max(1, min(length, CELLS // (rows * len(matrix))))
+    # Of the larger parts, those that leave the fewest empty slots at the end.
+    slots = min(range(most, most // 2, -1), key=lambda slots: -length % slots)
     parts = -(-length // slots)
 
     def cut(x: Array) -> Array:
@@ -93,12 +99,13 @@ def _part(smoothing: float, readout: Readout, labels: Array, weights: Array) -> 
     ids = jnp.arange(logits.shape[-1], dtype=jnp.int32)[None]
     target = jnp.where(ids == labels[:, None], 1.0 - smoothing, 0.0)
     target = target + jnp.where(ids == PADDING, 0.0, smoothing / (logits.shape[-1] - 1))
-    of_logits = weights[:, None] * (jnp.exp(logits - jax.nn.logsumexp(logits, axis=-1, keepdims=True)) - target)
+    normalizer = jax.nn.logsumexp(logits, axis=-1)
+    of_logits = weights[:, None] * (jnp.exp(logits - normalizer[:, None]) - target)
     narrow = of_logits.astype(readout.features.dtype)
     of_features = einsum32("NV,VD->ND", narrow, readout.matrix)
     of_matrix = einsum32("NV,ND->VD", narrow, readout.features)
     of_bias = None if readout.bias is None else jnp.sum(of_logits, axis=0)
-    return jnp.sum(token_losses(logits, labels, weights, smoothing)), Readout(of_features, of_matrix, of_bias)
+    return jnp.sum(_losses(logits, normalizer, labels, weights, smoothing)), Readout(of_features, of_matrix, of_bias)
 
 
 def _backward(smoothing: float, gradients: Readout, cotangent: Array) -> tuple[Readout, None, None]:
