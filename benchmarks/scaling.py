@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.pages import fill, table
 from flaxmask import hosts
 from flaxmask.models.config import MaskConfig, TransformerConfig
 from flaxmask.models.transformer import Transformer
@@ -34,7 +35,7 @@ from flaxmask.training.optimizer import make_optimizer
 from flaxmask.training.step import CompiledStep, TrainState, train_step
 
 ROOT = Path(__file__).parent.parent
-FIGURES, PAGE = ROOT / "benchmarks" / "results" / "scaling.json", ROOT / "docs" / "scaling.md"
+FIGURES = ROOT / "benchmarks" / "results" / "scaling.json"
 VOCABULARY, LENGTH, ROWS = 8_000, 64, 8
 TIED = {"share_embeddings": True}
 SIZES = {
@@ -205,37 +206,38 @@ def mebibytes(count: float) -> str:
 def tables(figures: dict[str, Any]) -> dict[str, list[str]]:
     """The tables of the page by name, in Markdown."""
     alike = {(row["size"], row["sharded"]): row["bytes"] for row in figures["measured"]}
-    sends = [
-        "| model | devices | state | state a device (MiB) | sent by the program (MiB) | on paper | two processes |"
-    ]
-    sends += ["| --- | ---: | --- | ---: | ---: | ---: | ---: |"]
+    sends = []
     for row in figures["compiled"]:
         key = row["size"], row["sharded"]
         two = mebibytes(alike[key]) if row["devices"] == 2 and key in alike else ""
-        sends.append(
-            f"| {row['size']} | {row['devices']} | {'in parts' if row['sharded'] else 'whole'} "
-            f"| {mebibytes(row['state_bytes_a_device'])} | {mebibytes(row['sent_bytes_a_device'])} "
-            f"| {mebibytes(row['on_paper'])} | {two} |"
-        )
-    chips = " | ".join(f"{n} chips" for n in CHIPS)
-    projection = [f"| model | chips | computing (ms) | sending at {CHIPS[-1]} (ms) | {chips} |"]
-    projection += ["| --- | --- | ---: | ---: |" + " ---: |" * len(CHIPS)]
+        counts = map(mebibytes, (row["state_bytes_a_device"], row["sent_bytes_a_device"], row["on_paper"]))
+        sends.append([row["size"], row["devices"], "in parts" if row["sharded"] else "whole", *counts, two])
+    projection = []
     for row in figures["projected"]:
         shares = zip(row["hidden_nothing"], row["hidden_in_backward"], strict=True)
-        between = " | ".join(f"{100 * low:.0f} to {100 * high:.0f} %" for low, high in shares)
-        projection.append(
-            f"| {row['size']} | {row['machine']} | {row['compute_milliseconds']:.2f} "
-            f"| {row['send_milliseconds'][-1]:.2f} | {between} |"
-        )
-    return {"sent": sends, "projected": projection}
-
-
-def page(figures: dict[str, Any], text: str) -> str:
-    """The page with these tables in the places of those that it has."""
-    for name, lines in tables(figures).items():
-        before, rest = text.split(f"<!-- {name} -->\n")
-        text = f"{before}<!-- {name} -->\n" + "\n".join(lines) + "\n\n<!-- end" + rest.split("<!-- end", 1)[1]
-    return text
+        between = (f"{100 * low:.0f} to {100 * high:.0f} %" for low, high in shares)
+        times = f"{row['compute_milliseconds']:.2f}", f"{row['send_milliseconds'][-1]:.2f}"
+        projection.append([row["size"], row["machine"], *times, *between])
+    return {
+        "sent": table(
+            [
+                "model",
+                "devices",
+                "state",
+                "state a device (MiB)",
+                "sent by the program (MiB)",
+                "on paper",
+                "two processes",
+            ],
+            sends,
+            3,
+        ),
+        "projected": table(
+            ["model", "chips", "computing (ms)", f"sending at {CHIPS[-1]} (ms)", *(f"{n} chips" for n in CHIPS)],
+            projection,
+            2,
+        ),
+    }
 
 
 def main():
@@ -258,7 +260,7 @@ def main():
         "projected": [row for size in options.sizes for row in projected(size)],
     }
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    PAGE.write_text(page(figures, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    fill("scaling.md", tables(figures))
 
 
 if __name__ == "__main__":

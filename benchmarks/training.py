@@ -289,6 +289,10 @@ def main():
     versions = {name: importlib.metadata.version(name) for name in ("jax", "flax", "torch")}
     machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "versions": versions}
     if options.out:
+        if options.out.exists():  # what is not measured now stays
+            key = lambda row: (row["size"], row["layout"])
+            kept = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
+            rows = [row for row in kept if key(row) not in set(map(key, rows))] + rows
         options.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
 
 
