@@ -24,6 +24,7 @@ from flaxmask.experiment import Config
 from flaxmask.judge import Judged, audit_model, evaluate, few
 from flaxmask.names import Missing, Refused
 from flaxmask.plans import pack_lengths
+from flaxmask.probe import ProbeConfig, probed
 from flaxmask.reporting import counts, results
 from flaxmask.reporting.tracking import Trackers
 from flaxmask.setting import Setting, load_task
@@ -40,7 +41,7 @@ TRACKED = ("loss", "real_tokens", "seconds", "tokens_per_second")
 def run_cell(
     config: Config, seed: int, parallel: str, kept: results.Kept, track: Sequence[str] = ()
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Train, measure, evaluate and audit; or pack, where the row asks for no more.
+    """Train, measure, evaluate and audit; or pack or call a probe, where the row asks for no more.
 
     Goes on from the newest checkpoint of the cell. Beside it are kept what the audit found, the learning curve where
     one is asked for, and what its scores count in each example. Of several processes all train; the first does the
@@ -51,6 +52,8 @@ def run_cell(
     """
     if config.packing.lengths is not None:
         return hosts.here().at_first(lambda: pack_lengths(config.packing, config.data, load_task), shared=True), {}
+    if config.probe.function is not None:
+        return hosts.here().at_first(lambda: _probed(config.probe, kept), shared=True), {}
     # The programs of earlier cells are let go: a process that holds some hundreds of them is ended by the system.
     jax.clear_caches()
     setting = _agreed(config, seed)
@@ -59,6 +62,14 @@ def run_cell(
     found = hosts.here().at_first(lambda: _measured(setting, state, progress, kept))
     tuned = None if config.finetune.name is None else _finetune(config, seed, parallel, kept, state.params)
     return hosts.here().at_first(lambda: _put_down(found, tuned, kept)) or ({}, {})
+
+
+def _probed(config: ProbeConfig, kept: results.Kept) -> dict[str, float]:
+    """The figures of a row that trains nothing; what its audit found is kept."""
+    found = probed(config)
+    if found.audit:
+        results.write_whole(kept.audit.with_name(kept.audit.name + ".txt"), found.audit)
+    return found.metrics
 
 
 def _agreed(config: Config, seed: int) -> Setting:

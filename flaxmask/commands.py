@@ -185,7 +185,7 @@ def estimates(table: experiments.Run) -> "Table":
     head = ("row", "parameters", "updates", "shapes", "step's memory (MiB)", "step (ms)", "time a seed (s)")
     rows, total = [], 0.0
     for row, config in table.configs.items():
-        if config.packing.lengths:  # nothing is trained
+        if not config.trains:
             continue
         found = estimate(config, table.parallel)
         total += found["seconds"] * table.seeds

@@ -21,6 +21,7 @@ from flaxmask.decoding.config import DecodingConfig
 from flaxmask.models.config import MaskConfig, RecurrentConfig, TransformerConfig
 from flaxmask.names import Missing, Refused, nearest
 from flaxmask.overrides import apply, flat
+from flaxmask.probe import ProbeConfig
 from flaxmask.provenance import provenance
 from flaxmask.reporting import results
 from flaxmask.reporting.metrics import METRICS
@@ -39,11 +40,17 @@ class Config:
     mask: MaskConfig = dataclasses.field(default_factory=MaskConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     packing: PackingConfig = dataclasses.field(default_factory=PackingConfig)
+    probe: ProbeConfig = dataclasses.field(default_factory=ProbeConfig)
     finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
     decoding: DecodingConfig = dataclasses.field(default_factory=DecodingConfig)
     architecture: Literal["transformer", "recurrent"] = "transformer"
     """Which is built: `model` or `recurrent`."""
     recurrent: RecurrentConfig = dataclasses.field(default_factory=RecurrentConfig)
+
+    @property
+    def trains(self) -> bool:
+        """Whether a model is trained; else a row is the same whatever the seed."""
+        return self.packing.lengths is None and self.probe.function is None
 
     def __post_init__(self):
         task, _, _ = self.data.known
@@ -297,8 +304,7 @@ class Run:
     def cells(self) -> list[tuple[str, int]]:
         """Rows and seeds that are not finished, one seed of every row before the next seed."""
         done = {(line["row"], line["seed"]) for line in results.read(self.workdir)}
-        # Packing alone is the same whatever the seed.
-        seeds = {row: 1 if config.packing.lengths else self.seeds for row, config in self.configs.items()}
+        seeds = {row: self.seeds if config.trains else 1 for row, config in self.configs.items()}
         wanted = [(row, seed) for seed in range(self.seeds) for row in self.configs if seed < seeds[row]]
         return [(row, seed) for row, seed in wanted if (row, seed) not in done and row in (self.only or self.configs)]
 

@@ -46,7 +46,7 @@ NEEDED = {
 }
 # The canonical training text is not among the files for tests.
 REBUILT = {"mlm_masking": {"data.name": "wikitext2/rebuilt", "data.vocabulary_of": "wikitext2/rebuilt"}}
-OLD = ("padding", "packing")  # these have tests of their own
+OLD = ("padding", "packing", "specimens")  # these have tests of their own
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,40 @@
+"""Rows that train nothing: a function beside their page gives the figures. No jax here."""
+
+import dataclasses
+import importlib
+import re
+from typing import NamedTuple
+
+from flaxmask.names import Refused
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeConfig:
+    """What is measured where no model is trained."""
+
+    function: str | None = None
+    """MODULE.NAME in `experiments/`, called with the two texts below; gives a `Probed`. None: a model is trained."""
+    subject: str = ""
+    variant: str = ""
+
+    def __post_init__(self):
+        if self.function is not None and not re.fullmatch(r"\w+\.\w+", self.function):
+            raise Refused(f"probe.function={self.function}: expected MODULE.NAME, of a module in experiments/")
+
+
+class Probed(NamedTuple):
+    """What a probe gives back.
+
+    Attributes:
+      metrics: by their names in `reporting.metrics`.
+      audit: what an audit found, as text; "" where there was none.
+    """
+
+    metrics: dict[str, float]
+    audit: str = ""
+
+
+def probed(config: ProbeConfig) -> Probed:
+    """The figures of a row."""
+    module, name = str(config.function).split(".")
+    return getattr(importlib.import_module(f"experiments.{module}"), name)(config.subject, config.variant)
