@@ -3,11 +3,13 @@
     python -m benchmarks.guard [attention data training]
 
 Ratios hold between machines as seconds do not, so a fall of more than 15 % on any machine is worth a look; each is
-named, and the exit code is 1. The machine should be idle: other work takes more from one side than from the other.
+named, and the exit code is 1. The machine should be idle: other work takes more from one side than from the other. The
+allocator is that of `run.py`, as it was for the kept figures: with another one xla loses up to half.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,8 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import run
+
 ROOT = Path(__file__).parent.parent
 FALL = 0.15
+ALLOCATOR = {"GLIBC_TUNABLES": run.MALLOC}
 RATIOS = ("times_as_fast", "ours_to_it", "of_products_alone")
 """Parts of the names of ratios; more is better in all."""
 COMMANDS = {
@@ -65,7 +70,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as room:
             out = Path(room) / "now.json"
             command = [sys.executable, str(ROOT / "benchmarks" / script), *how, "--out", str(out)]
-            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env=ALLOCATOR | os.environ)
             now = json.loads(out.read_text(encoding="utf-8"))
         lines = fallen(kept, now)
         print(f"{name}: {len(list(ratios(now)))} ratios, {len(lines)} fell by more than {100 * FALL:.0f} %", flush=True)
