@@ -1,7 +1,7 @@
 """Rows that train nothing: a function beside their page gives the figures. No jax here."""
 
 import dataclasses
-import importlib
+import importlib.util
 import re
 from typing import NamedTuple
 
@@ -35,6 +35,16 @@ class Probed(NamedTuple):
 
 
 def probed(config: ProbeConfig) -> Probed:
-    """The figures of a row."""
+    """The figures of a row.
+
+    Raises:
+      Refused: there is no such function.
+    """
     module, name = str(config.function).split(".")
-    return getattr(importlib.import_module(f"experiments.{module}"), name)(config.subject, config.variant)
+    wanted = f"experiments.{module}"
+    if importlib.util.find_spec(wanted) is None:
+        raise Refused(f"probe.function={config.function}: no module {module} is in experiments/")
+    function = getattr(importlib.import_module(wanted), name, None)
+    if not callable(function):
+        raise Refused(f"probe.function={config.function}: experiments/{module}.py has no function {name}")
+    return function(config.subject, config.variant)

@@ -10,7 +10,7 @@ from flaxmask.attention import forms
 from flaxmask.cell import run_cell
 from flaxmask.experiment import Run, find
 from flaxmask.names import Refused
-from flaxmask.probe import ProbeConfig
+from flaxmask.probe import ProbeConfig, probed
 
 FAULTS = {
     "masked input never used": {"leaks", "batch_drift"},
@@ -88,3 +88,6 @@ def test_the_page_has_them_all(tmp_path):
 def test_a_probe_is_beside_its_page():
     with pytest.raises(Refused, match="expected MODULE"):
         ProbeConfig("os.path.join")
+    for name, said in {"none.measure": "no module none", "_specimens.none": "has no function none"}.items():
+        with pytest.raises(Refused, match=said):
+            probed(ProbeConfig(name))
