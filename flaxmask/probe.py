@@ -3,7 +3,7 @@
 import dataclasses
 import importlib.util
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flaxmask.names import Refused
 
@@ -44,7 +44,7 @@ def probed(config: ProbeConfig) -> Probed:
     wanted = f"experiments.{module}"
     if importlib.util.find_spec(wanted) is None:
         raise Refused(f"probe.function={config.function}: no module {module} is in experiments/")
-    function = getattr(importlib.import_module(wanted), name, None)
+    function: Any = getattr(importlib.import_module(wanted), name, None)
     if not callable(function):
         raise Refused(f"probe.function={config.function}: experiments/{module}.py has no function {name}")
     return function(config.subject, config.variant)
