@@ -44,7 +44,7 @@ def probed(config: ProbeConfig) -> Probed:
     wanted = f"experiments.{module}"
     if importlib.util.find_spec(wanted) is None:
         raise Refused(f"probe.function={config.function}: no module {module} is in experiments/")
-    function: Any = getattr(importlib.import_module(wanted), name, None)
-    if not callable(function):
+    found: dict[str, Any] = vars(importlib.import_module(wanted))
+    if not callable(found.get(name)):
         raise Refused(f"probe.function={config.function}: experiments/{module}.py has no function {name}")
-    return function(config.subject, config.variant)
+    return found[name](config.subject, config.variant)
