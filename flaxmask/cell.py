@@ -38,6 +38,10 @@ TRACKED = ("loss", "real_tokens", "seconds", "tokens_per_second")
 """Of the progress, what is written down after every update."""
 
 
+MAPS = 20_000
+"""Maps of memory from which on programs are let go; a cell adds some hundreds."""
+
+
 def run_cell(
     config: Config, seed: int, parallel: str, kept: results.Kept, track: Sequence[str] = ()
 ) -> tuple[dict[str, float], dict[str, Any]]:
@@ -54,14 +58,23 @@ def run_cell(
         return hosts.here().at_first(lambda: pack_lengths(config.packing, config.data, load_task), shared=True), {}
     if config.probe.function is not None:
         return hosts.here().at_first(lambda: _probed(config.probe, kept), shared=True), {}
-    # The programs of earlier cells are let go: a process that holds some hundreds of them is ended by the system.
-    jax.clear_caches()
+    _let_go()
     setting = _agreed(config, seed)
     with _first(lambda: Trackers(kept, track)) as trackers:
         state, progress = _train(setting, parallel, kept, kept.checkpoints, setting.state(), trackers)
     found = hosts.here().at_first(lambda: _measured(setting, state, progress, kept))
     tuned = None if config.finetune.name is None else _finetune(config, seed, parallel, kept, state.params)
     return hosts.here().at_first(lambda: _put_down(found, tuned, kept)) or ({}, {})
+
+
+def _let_go():
+    """Let go the programs of earlier cells, before so many are held that the system ends the process.
+
+    Linux allows 65,530 maps of memory, and a program takes some; until then a row's next seed finds its programs.
+    """
+    maps = Path("/proc/self/maps")
+    if not maps.exists() or maps.read_bytes().count(b"\n") > MAPS:
+        jax.clear_caches()
 
 
 def _probed(config: ProbeConfig, kept: results.Kept) -> dict[str, float]:
@@ -110,6 +123,7 @@ def _measured(
         "flops": progress.flops,
         "train_seconds": progress.seconds,
         "training_loss": progress.loss,
+        "gradient_spikes": progress.spikes,
         "rows": laid_out.rows,
         "shapes": len(laid_out.shapes),
         **task.counts,
@@ -133,7 +147,7 @@ def _put_down(
     if tuned is not None:
         judged.counts["finetuned_accuracy"] = tuned
         metrics["finetuned_accuracy"] = judged.metrics["finetuned_accuracy"]
-    counts.write(kept.counts, judged.counts)
+    counts.write(kept.counts, judged.counts | {"length": judged.lengths})
     beside = {"samples": judged.samples, "signatures": judged.signatures}
     return metrics, {name: said for name, said in beside.items() if said}
 

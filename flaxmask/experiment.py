@@ -108,6 +108,7 @@ class Part:
       columns: metrics in the order of the table.
       reference: a row that all others are tested to be equivalent to; "" tests nothing.
       margin: percentage points of right answers within which rows count as equivalent.
+      front: a cost and a quality, two metrics against each other in a figure; None draws none.
     """
 
     title: str
@@ -115,6 +116,7 @@ class Part:
     columns: tuple[str, ...]
     reference: str = ""
     margin: float = 0.0
+    front: tuple[str, str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

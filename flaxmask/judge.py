@@ -17,8 +17,10 @@ from flaxmask.data.config import DataConfig, TaskName
 from flaxmask.data.examples import Examples
 from flaxmask.data.layouts import Layout, make_layout
 from flaxmask.data.tasks import Task
+from flaxmask.data.vocabulary import EOS, PAD
 from flaxmask.decoding.config import DecodingConfig
 from flaxmask.evaluation.error_rates import sequence_errors, symbol_errors
+from flaxmask.evaluation.loops import repeats, unending
 from flaxmask.evaluation.scores import corpus_score
 from flaxmask.evaluation.spans import span_counts
 from flaxmask.evaluation.translation import signatures, translation_counts
@@ -38,11 +40,13 @@ class Judged(NamedTuple):
 
     Attributes:
       counts: by metric, what it counts in each example, see `evaluation.scores`.
+      lengths: of each example's longer side, in tokens, `[N, 1]`.
       samples: texts that were asked for, and what was written.
       signatures: of the scores of translations, sacreBLEU's.
     """
 
     counts: dict[str, np.ndarray]
+    lengths: np.ndarray
     samples: dict[str, str]
     signatures: dict[str, str]
 
@@ -82,13 +86,19 @@ def evaluate(task: Task, model: Model, params: Any, data: DataConfig, decoding: 
         parts = np.split(predicted[order], np.cumsum(per_example(ones).astype(int))[:-1])
         counts["span_f1"] = _span_counts(task, parts)
     elif name in ("g2p", "text_to_text", "prefix_lm"):
-        written = _texts(task, model, params, sources_of(task), decoding)
-        counts |= _counts(name, written, task.references)
+        ids = write(task, model, params, sources_of(task), decoding)
+        counts |= _counts(name, _decoded(task, ids), task.references)
+        counts |= {"unending": unending(ids, EOS), "repeated_4grams": repeats(ids, (PAD, EOS))}
         signed = {} if name == "g2p" else signatures(task.references)
         if data.sample is not None and name == "text_to_text":
-            ids = np.array(task.source_vocabulary.encode(data.sample), np.int32)
-            samples = {data.sample: _texts(task, model, params, [ids], decoding)[0]}
-    return Judged(counts, samples, signed)
+            shown = np.array(task.source_vocabulary.encode(data.sample), np.int32)
+            samples = {data.sample: _decoded(task, write(task, model, params, [shown], decoding))[0]}
+    lengths = examples.lengths.max(axis=1, keepdims=True)
+    if data.train_longest is not None:
+        longer = lengths > data.train_longest
+        for score in counts.keys() & {"per", "wer"}:
+            counts |= {f"{score}_trained": counts[score] * ~longer, f"{score}_longer": counts[score] * longer}
+    return Judged(counts, lengths, samples, signed)
 
 
 def _evaluation_layout(data: DataConfig, examples: Examples) -> Layout:
@@ -114,9 +124,9 @@ def _counts(name: TaskName, hypotheses: list[str], references: list[list[str]]) 
     return {"per": symbol_errors(hypotheses, references), "wer": sequence_errors(hypotheses, references)}
 
 
-def _texts(task: Task, model: Any, params: Any, sources: Sequence[np.ndarray], decoding: DecodingConfig) -> list[str]:
-    """What a model writes for each source."""
-    return [task.target_vocabulary.decode(ids.tolist()) for ids in write(task, model, params, sources, decoding)]
+def _decoded(task: Task, written: Sequence[np.ndarray]) -> list[str]:
+    """The texts of what was written."""
+    return [task.target_vocabulary.decode(ids.tolist()) for ids in written]
 
 
 def check_labels(task: Task):

@@ -141,6 +141,6 @@ def _task_only(data: DataConfig) -> DataConfig:
             "vocabulary_of",
             "share_vocabulary",
         ),
-        *("mask_rate", "shift", "length", "train_examples", "evaluation_split", "evaluation_examples"),
+        *("mask_rate", "shift", "length", "train_longest", "train_examples", "evaluation_split", "evaluation_examples"),
     )
     return DataConfig(**{name: getattr(data, name) for name in names})

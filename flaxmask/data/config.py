@@ -112,6 +112,9 @@ class DataConfig:
     """Updates' worth of examples within which bucketed batches are sorted by length."""
     train_examples: int | None = None
     """The first so many examples of the training split; None takes all."""
+    train_longest: int | None = None
+    """Training examples of a longer side than this are left out, and counted; scores of those evaluated that are longer
+    stand apart. None leaves out none."""
     evaluation_split: Literal["validation", "test"] | None = None
     """None takes test, or validation where what is published as a test has no answers."""
     validation_split: Literal["validation", "test"] | None = None

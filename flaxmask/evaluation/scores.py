@@ -19,6 +19,11 @@ def _percent(sums: Sums) -> np.ndarray:
     return 100.0 * _mean(sums)
 
 
+def _share(sums: Sums) -> np.ndarray:
+    """In percent; 0 where there is nothing to have a share of."""
+    return 100.0 * sums[:, 0] / np.maximum(sums[:, 1], 1)
+
+
 def _f1(sums: Sums) -> np.ndarray:
     """2 · right / (found + wanted); 0 where there is neither."""
     right, found, wanted = sums.T
@@ -36,13 +41,15 @@ def _chrf(sums: Sums) -> np.ndarray:
 SCORES: dict[str, Callable[[Sums], Float[np.ndarray, "D"]]] = {
     "loss": _mean,
     **dict.fromkeys(("accuracy", "named_accuracy", "finetuned_accuracy", "per", "wer"), _percent),
+    **dict.fromkeys(("per_trained", "per_longer", "wer_trained", "wer_longer"), _share),
+    **dict.fromkeys(("unending", "repeated_4grams"), _share),
     "span_f1": _f1,
     **dict.fromkeys(("bleu", "tokenised_bleu", "character_bleu"), _bleu),
     "chrf": _chrf,
 }
 """By the names of the metrics. Those of ratios count what is asked for, and how many could be."""
 
-ADDITIVE = tuple(name for name, score in SCORES.items() if score in (_mean, _percent))
+ADDITIVE = tuple(name for name, score in SCORES.items() if score in (_mean, _percent, _share))
 """Of which examples have a score of their own."""
 
 

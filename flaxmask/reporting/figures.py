@@ -19,13 +19,13 @@ from flaxmask.files import write_figure
 from flaxmask.reporting.metrics import METRICS
 
 # Okabe & Ito's colours, told apart by the colour-blind; hatches tell them apart in print.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 _HATCHES = ("", "//", "..", "xx", "\\\\", "--", "++")
 # Of maps: thousands of cells as paths would make an SVG of megabytes.
 _CELLS: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "linewidth": 0.2, "rasterized": True}
 
 
-def _style(how: dict[Any, Any]) -> Any:
+def style(how: dict[Any, Any]) -> Any:
     """Settings of what is drawn within. A name of a row is text, whatever dollars are in it."""
     settings: Any = how | {"text.parse_math": False}
     return matplotlib.rc_context(settings)
@@ -40,8 +40,8 @@ def bars(rows: Sequence[str], results: Sequence[dict[str, Any]], names: Sequence
     """One panel a metric, one bar a row, a line for the deviation where there are several seeds."""
     has = lambda line, row: line["row"] == row and complete(line, names)
     rows = [row for row in rows if any(has(line, row) for line in results)]
-    many = len(rows) > len(_COLOURS)  # then names tell the rows apart, and colours would say nothing
-    with _style({"hatch.linewidth": 0.5, "font.size": 9}):
+    many = len(rows) > len(COLOURS)  # then names tell the rows apart, and colours would say nothing
+    with style({"hatch.linewidth": 0.5, "font.size": 9}):
         names_width = 0.07 * max(map(len, rows))
         figure = Figure(
             figsize=(names_width + 2.6 * len(names), (0.25 if many else 0.5) * len(rows) + 1.2), layout="constrained"
@@ -55,7 +55,7 @@ def bars(rows: Sequence[str], results: Sequence[dict[str, Any]], names: Sequence
                 rows,
                 means,
                 xerr=spread if any(spread) else None,
-                color=_COLOURS[0] if many else _COLOURS[: len(rows)],
+                color=COLOURS[0] if many else COLOURS[: len(rows)],
                 edgecolor="black",
                 linewidth=0.6,
             )
@@ -98,7 +98,7 @@ def curves(points: Points) -> Figure:
     """Metrics against updates, real tokens and seconds; a line a row, a band of one deviation over its seeds."""
     names, axes_names = shared(points)
     rows = list(dict.fromkeys(row for row, _ in points))
-    with _style({"font.size": 9}):
+    with style({"font.size": 9}):
         figure = Figure(figsize=(3.1 * len(axes_names), 2.4 * len(names) + 0.5), layout="constrained")
         panels = figure.subplots(len(names), len(axes_names), squeeze=False, sharey="row")
         for line, name in zip(panels, names, strict=True):
@@ -112,7 +112,7 @@ def curves(points: Points) -> Figure:
         handles = panels[0][0].get_lines()
         figure.legend(
             handles,
-            [_drawn(row, 60) for row in rows],
+            [legible(row, 60) for row in rows],
             loc="outside lower center",
             ncols=min(len(rows), 4),
             frameon=False,
@@ -129,12 +129,20 @@ def _curve(axes: Axes, seeds: Sequence[Sequence[Mapping[str, float]]], along: st
     values = METRICS[name].scale * np.array([[point[name] for point in of[:length]] for of in seeds])
     x = np.array([[point[along] for point in of[:length]] for of in seeds]).mean(axis=0)
     x = x / 1e6 if along == "real_tokens" else x
-    colour = _COLOURS[number % len(_COLOURS)]
-    marker, style = "osv^Dx+"[number % 7], ("-", "--", ":")[number // len(_COLOURS) % 3]
-    axes.plot(x, values.mean(axis=0), color=colour, marker=marker, linestyle=style, markersize=3, linewidth=1.2)
-    if len(seeds) > 1:
-        far = values.std(axis=0, ddof=1)
-        axes.fill_between(x, values.mean(axis=0) - far, values.mean(axis=0) + far, color=colour, alpha=0.2, linewidth=0)
+    band(axes, x, values.mean(axis=0), values.std(axis=0, ddof=1) if len(seeds) > 1 else None, number)
+
+
+def look(number: int) -> dict[str, Any]:
+    """Of a row's points and line, by its place in the table."""
+    colour, marker = COLOURS[number % len(COLOURS)], "osv^Dx+"[number % 7]
+    return {"color": colour, "marker": marker, "linestyle": ("-", "--", ":")[number // len(COLOURS) % 3]}
+
+
+def band(axes: Axes, x: np.ndarray, mean: np.ndarray, far: np.ndarray | None, number: int):
+    """A row's line, with a band of `far` on either side."""
+    axes.plot(x, mean, **look(number), markersize=3, linewidth=1.2)
+    if far is not None:
+        axes.fill_between(x, mean - far, mean + far, color=look(number)["color"], alpha=0.2, linewidth=0)
 
 
 def lengths(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
@@ -145,25 +153,25 @@ def lengths(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """
     columns = 2 if len(rows) == 4 else min(3, len(rows))
     lines = -(-len(rows) // columns)
-    with _style({"hatch.linewidth": 0.4, "font.size": 9}):
+    with style({"hatch.linewidth": 0.4, "font.size": 9}):
         figure = Figure(figsize=(max(4.4, 3.0 * columns), 2.0 * lines + 0.9), layout="constrained")
         panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
         # Rows first: of two iterators of unlike lengths, `zip` draws one more from the first.
         for (row, of), axes in zip(rows.items(), panels, strict=False):
             at, tokens, slots = (np.array(of[name], float) for name in ("length", "tokens", "slots"))
             drawn = {"width": 1.0, "align": "center"}
-            axes.bar(at, tokens / 1e3, color=_COLOURS[0], label="tokens", **drawn)
+            axes.bar(at, tokens / 1e3, color=COLOURS[0], label="tokens", **drawn)
             axes.bar(
                 *(at, (slots - tokens) / 1e3),
                 bottom=tokens / 1e3,
                 facecolor="#f3d9b1",
-                edgecolor=_COLOURS[1],
+                edgecolor=COLOURS[1],
                 linewidth=0.3,
                 hatch="////",
                 label="wasted",
                 **drawn,
             )
-            axes.set_title(f"{_drawn(row, 40)}: {1 - tokens.sum() / slots.sum():.0%} wasted", fontsize=9)
+            axes.set_title(f"{legible(row, 40)}: {1 - tokens.sum() / slots.sum():.0%} wasted", fontsize=9)
             axes.spines[["top", "right"]].set_visible(False)
         for axes in list(panels):
             axes.set_visible(False)
@@ -195,7 +203,7 @@ def masks(rows: Mapping[str, Mapping[str, Any]], formulas: Mapping[str, Mapping[
             drawn[part].setdefault((formulas[row].get(part, "?"), cells), []).append(row)
     parts = {part: list(of.items())[:most] for part, of in drawn.items() if of}
     lines = max(map(len, parts.values()))
-    with _style({"font.size": 8}):
+    with style({"font.size": 8}):
         figure = Figure(figsize=(3.0 * len(parts), 2.9 * lines), layout="constrained")
         for column, (part, of) in zip(figure.subplots(lines, len(parts), squeeze=False).T, parts.items(), strict=True):
             for axes in column[len(of) :]:
@@ -203,7 +211,7 @@ def masks(rows: Mapping[str, Mapping[str, Any]], formulas: Mapping[str, Mapping[
             for axes, ((formula, seen), whose) in zip(column, of, strict=False):
                 axes.pcolormesh(np.array(seen), vmax=1.4, edgecolors="#bbbbbb", **_CELLS)
                 axes.set(xlabel="key", ylabel="query", xticks=[], yticks=[], aspect="equal")
-                axes.set_title(f"{_named(whose, 40)}, {part}:\n{_drawn(formula, 60)}", fontsize=8)
+                axes.set_title(f"{_named(whose, 40)}, {part}:\n{legible(formula, 60)}", fontsize=8)
                 axes.invert_yaxis()
     return figure
 
@@ -211,9 +219,9 @@ def masks(rows: Mapping[str, Mapping[str, Any]], formulas: Mapping[str, Mapping[
 def _named(rows: Sequence[str], most: int) -> str:
     """Of rows that share a panel, all names or the first and how many more."""
     if len(", ".join(rows)) <= most:
-        return _drawn(", ".join(rows), most)
+        return legible(", ".join(rows), most)
     more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-    return f"{_drawn(rows[0], most - len(more))}{more}"
+    return f"{legible(rows[0], most - len(more))}{more}"
 
 
 def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
@@ -226,7 +234,7 @@ def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
     rows = dict(list(rows.items())[:most])
     columns = min(2, len(rows))
     lines = -(-len(rows) // columns)
-    with _style({"hatch.linewidth": 0.4, "font.size": 8, "font.family": _characters()[0]}):
+    with style({"hatch.linewidth": 0.4, "font.size": 8, "font.family": _characters()[0]}):
         figure = Figure(figsize=(4.6 * columns, 4.2 * lines), layout="constrained")
         panels = iter(figure.subplots(lines, columns, squeeze=False).flat)
         for (row, found), axes in zip(rows.items(), panels, strict=False):
@@ -236,11 +244,11 @@ def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
             axes.pcolormesh(weights, vmax=1, edgecolors="#dddddd", **_CELLS)
             axes.add_collection(_hatched(hidden))
             for set_ticks, stream in ((axes.set_xticks, one["key"]), (axes.set_yticks, one["query"])):
-                names = list(map(_drawn, found["rows"][0][stream]))
+                names = list(map(legible, found["rows"][0][stream]))
                 size = min(8.0, 230 / len(names))  # the points that there are for each
                 set_ticks(np.arange(len(names)) + 0.5, names, fontsize=size, rotation=90 * (stream == one["key"]))
             axes.tick_params(length=0)
-            axes.set_title(f"{_drawn(row, 40)}: {_drawn(one['name'], 40)}", fontsize=9)
+            axes.set_title(f"{legible(row, 40)}: {legible(one['name'], 40)}", fontsize=9)
             axes.invert_yaxis()
         for axes in panels:
             axes.set_visible(False)
@@ -255,7 +263,7 @@ def _characters() -> tuple[list[str], set[int]]:
     return fonts, {char for name in fonts for char in font_manager.get_font(known[name]).get_charmap()}
 
 
-def _drawn(token: str, most: int = 24) -> str:
+def legible(token: str, most: int = 24) -> str:
     """With a box for what no font has, and no longer than there is room for."""
     cut = token if len(token) <= most else f"{token[: most - 1]}…"
     return "".join(char if ord(char) in _characters()[1] else "□" for char in cut)
@@ -272,5 +280,5 @@ def _hatched(cells: np.ndarray) -> PatchCollection:
 def save(figure: Figure, path: Path):
     """As PNG, 200 dots an inch, and as SVG beside it, whose cells are such dots too; equal figures make equal bytes."""
     write_figure(path, figure, dpi=200)
-    with _style({"svg.hashsalt": "flaxmask", "svg.fonttype": "none"}):
+    with style({"svg.hashsalt": "flaxmask", "svg.fonttype": "none"}):
         write_figure(path.with_suffix(".svg"), figure, dpi=200, metadata={"Date": None})

@@ -18,12 +18,20 @@ class Part(TypedDict):
     columns: list[str]
     reference: NotRequired[str]
     margin: NotRequired[float]
+    front: NotRequired[list[str] | None]
+
+
+class Data(TypedDict):
+    """Of a row's data, what is drawn."""
+
+    train_longest: NotRequired[int | None]
 
 
 class Masks(TypedDict):
     """Of a row's configuration, what is printed."""
 
     mask: NotRequired[dict[str, str]]
+    data: NotRequired[Data]
 
 
 class Settings(TypedDict):
@@ -142,7 +150,9 @@ def check_line(line: dict[str, Any], where: str):
 def check_settings(settings: dict[str, Any], path: Path):
     """Refuse what a table could not be made of."""
     foreign.check_name(settings["experiment"], f"{path}: the experiment")
-    columns = [name for part in settings["parts"] for name in part["columns"]]
+    columns = [name for part in settings["parts"] for name in (*part["columns"], *(part.get("front") or ()))]
+    if any(len(part.get("front") or "12") != 2 for part in settings["parts"]):
+        raise Refused(f"{path}: a front is of two metrics")
     figures = [pair for of in settings.get("published", {}).values() for pair in of.items()]
     for name in (*columns, *(name for name, _ in figures)):
         if name not in METRICS:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from flaxmask import foreign
 from flaxmask.names import Refused
-from flaxmask.reporting import counts, figures, kinds, results
+from flaxmask.reporting import counts, figures, kinds, quality, results
 from flaxmask.reporting.page import page
 from flaxmask.reporting.table import Table
 from flaxmask.reporting.tables import make_csv, make_tables
@@ -19,6 +19,10 @@ FIGURES = (
     *("tokenised_bleu", "bleu", "chrf", "packing_efficiency"),
 )
 """Metrics that are drawn where a table shows them; at most `figures.PANELS` of them."""
+
+
+ROWS = 14
+"""Of which quality is drawn by length; more could not be told apart."""
 
 
 class Found(NamedTuple):
@@ -146,6 +150,12 @@ def _figures(run: Found) -> dict[str, tuple[str, Figure]]:
             which = f"table_{number}_" if len(parts) > 1 else ""
             drawn = figures.bars(part["rows"], own, shown)
             found[f"{which}{'_and_'.join(shown)}"] = (part["title"], drawn)
+        if part.get("front") and any(figures.complete(line, part["front"]) for line in own):
+            drawn = quality.front(part["rows"], own, *part["front"])
+            said = f"{part['title']}; joined: rows that no other beats in both"
+            found[f"front_of_{'_and_'.join(part['front'])}"] = (said, drawn)
+    if by_length := _by_length(run):
+        found["by_length"] = by_length
     curves = {(k.row, k.seed): points for k in run.kept if (points := kinds.read(k.curve, kinds.Points))}
     if all(figures.shared(curves)):
         found["learning_curves"] = ("Learning curves; bands are one deviation over seeds", figures.curves(curves))
@@ -161,6 +171,21 @@ def _figures(run: Found) -> dict[str, tuple[str, Figure]]:
         said = "Attention of the trained models, first head; hatched: hidden by the mask"
         found["attention"] = (said, figures.heat_maps(rows))
     return found
+
+
+def _by_length(run: Found) -> tuple[str, Figure] | None:
+    """The first score that a table shows, by the length of the examples; of at most `ROWS` rows."""
+    shown = {name for part in run.settings["parts"] for name in part["columns"]}
+    counted = {(k.row, k.seed): counts.read(k.counts) for k in run.kept}
+    known = {cell: of for cell, of in counted.items() if "length" in of}
+    names = [name for name in quality.BY_LENGTH if name in shown and all(name in of for of in known.values())]
+    rows = [row for row in run.settings["rows"] if any(row == other for other, _ in known)][:ROWS]
+    if not names or not rows:
+        return None
+    longest = {run.settings["rows"][row].get("data", {}).get("train_longest") for row in rows}
+    of_rows = {row: [of for (other, _), of in known.items() if other == row] for row in rows}
+    drawn = quality.by_length(of_rows, names[0], longest.pop() if len(longest) == 1 else None)
+    return "Quality by length; bands are one deviation over seeds, or over the examples of one", drawn
 
 
 def _page(found: Sequence[Found], filled: Sequence[Table], pictures: dict[str, Path]) -> str:

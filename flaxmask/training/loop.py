@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import statistics
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -18,6 +19,9 @@ from flaxmask.training import mishap
 from flaxmask.training.checkpoint import Checkpoints
 from flaxmask.training.optimizer import judged_params
 from flaxmask.training.step import CompiledStep, TrainState
+
+NORMS, SPIKE = 32, 2.0
+"""Updates whose gradients tell what is usual, and how many times their median norm a spike is."""
 
 
 @dataclasses.dataclass
@@ -40,6 +44,8 @@ class Progress:
       diverged_at: the update whose loss or gradients were no finite numbers, and the last one; None where there was
         none.
       skipped: updates that were left out for the same reason.
+      norms: of the gradients of the last `NORMS` updates.
+      spikes: updates whose gradients had more than `SPIKE` times the median norm of the `NORMS` before.
       since: updates since the last point of the curve.
       since_loss: the sum of their losses.
       curve: the learning curve: updates, mean training loss since the last point, and what `watch` gave.
@@ -59,6 +65,8 @@ class Progress:
     loss: float = float("nan")
     diverged_at: int | None = None
     skipped: int = 0
+    norms: list[float] = dataclasses.field(default_factory=list)
+    spikes: int = 0
     since: int = 0
     since_loss: float = 0.0
     curve: list[dict[str, int | float]] = dataclasses.field(default_factory=list)
@@ -67,6 +75,11 @@ class Progress:
     def tokens_per_second(self) -> float:
         """Real tokens a second."""
         return self.real_tokens / self.seconds if self.seconds else 0.0
+
+    def add_norm(self, norm: float):
+        """Count a spike, where it is one."""
+        self.spikes += len(self.norms) == NORMS and norm > SPIKE * statistics.median(self.norms)
+        self.norms = [*self.norms, norm][-NORMS:]
 
 
 def train(
@@ -187,6 +200,7 @@ def train(
         clock.tick()
         if not skipped:
             progress.loss = float(found["loss"])
+            progress.add_norm(float(found["gradient_norm"]))
             report(progress)
         elif on_nan == "record":
             progress.loss, progress.diverged_at = float(found["loss"]), progress.steps

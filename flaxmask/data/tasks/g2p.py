@@ -3,7 +3,7 @@
 import itertools
 
 from flaxmask.data.config import DataConfig
-from flaxmask.data.examples import Examples
+from flaxmask.data.examples import Examples, pair_row
 from flaxmask.data.tasks.task import Reader, Task
 from flaxmask.data.vocabulary import Vocabulary
 
@@ -30,10 +30,10 @@ def grapheme_to_phoneme(config: DataConfig) -> Task:
         pronunciations.setdefault(word, []).append(pronunciation)
     first = dict(itertools.islice(pronunciations.items(), config.evaluation_examples))
     sizes = len(letters), len(phonemes)
-    rows = lambda found: Examples.of((encode(*pair) for pair in found), sizes, config.length, config.shift)
+    rows = lambda found: (pair_row(*encode(*pair), config.length, config.shift) for pair in found)
     return Task(
-        train=rows(pairs("train", config.train_examples)),
-        evaluation=rows((word, said[0]) for word, said in first.items()),
+        train=Examples.of_rows(reader.short(rows(pairs("train", config.train_examples))), sizes),
+        evaluation=Examples.of_rows(rows((word, said[0]) for word, said in first.items()), sizes),
         references=list(first.values()),
         source_vocabulary=letters,
         target_vocabulary=phonemes,

@@ -109,6 +109,18 @@ class Reader:
         """Count a record that is left out."""
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
+    def short(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Rows no longer than `data.train_longest`; the others are counted."""
+        longest = self.config.train_longest
+        for row in rows:
+            if (
+                longest is not None
+                and max(len(side) for side in (row.source, row.target) if side is not None) > longest
+            ):
+                self.skip(f"train: longer than {longest}")
+            else:
+                yield row
+
     def pick(self, record: dict[str, Any], key: str) -> Any:
         """A feature of a record: `a+b` joins texts with a space, `a/b` looks into a feature."""
         if "+" in key:
@@ -206,7 +218,7 @@ def make_task(
     source, target = (len(vocabulary) + (noise is not None) for vocabulary in vocabularies)
     references: list[list[str]] = []
     return Task(
-        train=Examples.of_rows(rows("train", config.train_examples, []), (source, target)),
+        train=Examples.of_rows(reader.short(rows("train", config.train_examples, [])), (source, target)),
         evaluation=Examples.of_rows(rows(config.judged_by, config.evaluation_examples, references), (source, target)),
         references=references,
         source_vocabulary=vocabularies[0],
