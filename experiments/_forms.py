@@ -10,6 +10,10 @@ FORMS = {
     "memory": "memory",
     "no mask": "none",
 }
+WRONG = ("multiplied", "literal", "memory", "no mask")
+"""Forms that leak or drift."""
+BESIDE = {form: {"model.mask_form": FORMS[form]} for form in ("flaxmask", *WRONG)}
+"""Ours beside these."""
 GRID = {
     f"{form}, {layout}": {"model.mask_form": name, "data.layout": layout}
     for form, name in FORMS.items()

@@ -161,7 +161,7 @@ def _say(text: str):
     print(text, file=sys.stderr, flush=True)
 
 
-def _now_and_then(workdir: Path, seconds: float = 10.0) -> Callable[[], None]:
+def _now_and_then(workdir: Path, seconds: float = 60.0) -> Callable[[], None]:
     """Writes the report of a run that goes on; not after every cell where these take less than drawing them."""
     from flaxmask.reporting import report
 
