@@ -158,7 +158,11 @@ def _step(model: Any, params: Any) -> Step:
 
 
 def longest_target(task: Task) -> int:
-    """Slots that hold every target."""
-    train = task.train
-    prefix = 0 if train.prefix is None else np.add.reduceat(train.prefix.values, train.prefix.offsets[:-1])
-    return round_up(int((train.lengths[:, 1] - prefix).max()), 8)
+    """Slots that hold every target, of training and of evaluation."""
+
+    def longest(examples: Examples) -> int:
+        prefix = examples.prefix
+        before = 0 if prefix is None else np.add.reduceat(prefix.values, prefix.offsets[:-1])
+        return int((examples.lengths[:, 1] - before).max())
+
+    return round_up(max(longest(task.train), longest(task.evaluation)), 8)

@@ -78,6 +78,10 @@ def _check(model: Any):
                 f"mask.{part}={getattr(model.masks, part)!r}: CTranslate2 knows {getattr(plain, part)!r} alone"
             )
     config = model.config
+    plain = ("sinusoidal", "learned", "none"), ("all",), ("token",)
+    for name, known in zip(("positions", "handed", "start"), plain, strict=True):
+        if (value := getattr(config, name)) not in known:
+            raise Refused(f"model.{name}={value}: CTranslate2 knows {', '.join(known)} alone")
     if config.mask_form is not None:
         raise Refused(f"model.mask_form={config.mask_form}: CTranslate2 applies masks in its own way")
     if config.share_layers:

@@ -33,6 +33,7 @@ def interactive_attention(
     key: Float[Array, "B S D"],
     memory: Float[Array, "B S D"],
     visible: Bool[Array, "B S"],
+    gate: str = "sigmoid",
 ) -> Float[Array, "B D"]:
     """What is read of the memory: the mean of the visible positions, each through its gate.
 
@@ -41,7 +42,11 @@ def interactive_attention(
       key: the memory through the other half.
       memory: the encoder's output.
       visible: which positions may be read at this step; where none may, the result is zeros.
+      gate: "sigmoid"; or "softmax", weights over the visible positions of each channel, which sum to 1.
     """
+    if gate == "softmax":
+        scores = jnp.where(visible[..., None], query[:, None] + key, jnp.finfo(key.dtype).min)
+        return jnp.sum(jax.nn.softmax(scores, axis=1) * masked_memory(memory, visible), axis=1)
     gates = jax.nn.sigmoid(query[:, None] + key)
     count = jnp.maximum(jnp.sum(visible, axis=-1, keepdims=True), 1).astype(memory.dtype)
     return jnp.sum(gates * masked_memory(memory, visible), axis=1) / count
@@ -52,6 +57,8 @@ def decoder_input(
     read: Float[Array, "B D"],
     kernel: Float[Array, "F E"],
     bias: Float[Array, "E"],
+    where: str = "outside",
 ) -> Float[Array, "B E"]:
-    """`tanh(W_di · [h ; c]) + b_di`, where W_di is `kernel`, of H + D rows."""
-    return jnp.tanh(jnp.concatenate([state, read], axis=-1) @ kernel) + bias[None]
+    """`tanh(W_di · [h ; c]) + b_di`, where W_di is `kernel`, of H + D rows; with the bias inside of the tanh too."""
+    product = jnp.concatenate([state, read], axis=-1) @ kernel
+    return jnp.tanh(product) + bias[None] if where == "outside" else jnp.tanh(product + bias[None])

@@ -43,9 +43,17 @@ class TransformerConfig:
     """On the attention weights."""
     norm: Literal["pre", "post"] = "pre"
     """LayerNorm before each sub-layer, or after the residual sum as in the original."""
-    positions: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
+    positions: Literal["sinusoidal", "learned", "none", "alibi", "relative", "single"] = "sinusoidal"
+    """sinusoidal (Vaswani et al. 2017), learned: added to the embeddings. none. alibi (Press et al. 2022), relative
+    (Raffel et al. 2020): biases of the self-attention's scores. single: sin(10000 · pos / d_model), one number for all
+    channels, to the letter of a source."""
     max_positions: int = 512
     """Rows of the table of learned positions."""
+    handed: Literal["all", "last", "mean", "first"] = "all"
+    """What of the encoder's output the decoder may read: all positions, or one vector."""
+    start: Literal["token", "handed", "random"] = "token"
+    """What the decoder starts from beside the beginning mark: nothing, the mean of the encoder's output, or always the
+    same random vector."""
     share_embeddings: bool = False
     """One embedding for source and target; the vocabularies must be one."""
     stack: Literal["side", "both"] = "side"
@@ -111,6 +119,15 @@ class RecurrentConfig:
     attention: Literal["none", "additive", "dot", "interactive"] = "none"
     """What the decoder reads of the source beside the final state. additive: Bahdanau et al. 2015. dot: Luong et al.
     2015, global, through projections. interactive: gates σ(W_a·[h;c]), and a decoder input tanh(W_di·[h;c]) + b_di."""
+    gate: Literal["sigmoid", "softmax"] = "sigmoid"
+    """Of interactive attention: gates of their own, or weights over the positions that may be read, for each
+    channel."""
+    input_bias: Literal["outside", "inside"] = "outside"
+    """Where the bias of interactive attention's decoder input stands: tanh(W·[h;c]) + b, or tanh(W·[h;c] + b)."""
+    handed: Literal["all", "last", "mean", "first"] = "all"
+    """What of the encoder's outputs the decoder's attention may read: all positions, or one vector."""
+    start: Literal["handed", "zero", "random"] = "handed"
+    """What the decoder's state starts from: the encoder's final state, zeros, or always the same random numbers."""
     masking: Literal["hold", "inputs", "none"] = "hold"
     """What padding does. hold: the state passes it unchanged. inputs: its inputs are multiplied by 0, and the state
     goes on. none: it is read like any token."""
@@ -121,5 +138,9 @@ class RecurrentConfig:
         for name in ("d_model", "hidden", "encoder_layers", "decoder_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.attention != "interactive" and (self.gate, self.input_bias) != ("sigmoid", "outside"):
+            raise ValueError(f"gate and input_bias are for attention=interactive, not for {self.attention}")
+        if self.attention == "none" and self.handed != "all":
+            raise ValueError(f"handed={self.handed}: without attention nothing of the outputs is read")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout: expected 0 ≤ rate < 1, got {self.dropout}")

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from flaxmask.attention import MultiHeadAttention
 from flaxmask.attention.dropout import dropout
+from flaxmask.attention.relative import alibi, buckets, distances
 from flaxmask.masks import Mask
 from flaxmask.models.config import TransformerConfig
 from flaxmask.models.slots import HeadsFirst, LayerSlots, turned
@@ -62,6 +63,13 @@ class Head(nn.Module):
         return Readout(x.astype(self.dtype), kernel.astype(self.dtype).T, bias.astype(self.dtype))
 
 
+BUCKETS = 32
+"""Of distances, in both directions."""
+
+BIASED = ("alibi", "relative")
+"""Positions that are told to the scores of every self-attention, not added to the embeddings."""
+
+
 class Positions(nn.Module):
     """Adds what stands for `Tokens.positions`, so that packed and padded rows agree."""
 
@@ -71,8 +79,11 @@ class Positions(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], tokens: Tokens) -> Float[Array, "B T D"]:
         """`x` plus the encoding of each position."""
         config = self.config
-        if config.positions == "none":
+        if config.positions in ("none", *BIASED):
             return x
+        if config.positions == "single":
+            angles = tokens.positions.astype(jnp.float32) * (10_000.0 / config.d_model)
+            return x + jnp.sin(angles)[..., None].astype(x.dtype)
         if config.positions == "sinusoidal":
             return x + sinusoid(tokens.positions, config.d_model).astype(x.dtype)
         shape = (config.max_positions, config.d_model)
@@ -81,6 +92,21 @@ class Positions(nn.Module):
         # there would reach everybody, since 0 · NaN is NaN.
         positions = jnp.where(tokens.real, tokens.positions, 0)
         return x + jnp.take(table, positions, axis=0, mode="fill").astype(x.dtype)
+
+
+class RelativeBias(nn.Module):
+    """Of the scores of one self-attention, by the distance of its positions."""
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(self, query: Tokens, key: Tokens) -> Float[Array, "B N Q K"]:
+        """ALiBi's, or a learned number for each bucket of distances and each head."""
+        heads = self.config.heads
+        if self.config.positions == "alibi":
+            return alibi(query, key, heads)
+        table = self.param("table", nn.initializers.zeros, (BUCKETS, heads))
+        return jnp.moveaxis(jnp.take(table, buckets(distances(query, key), BUCKETS), axis=0), -1, 1)
 
 
 class Dropout(nn.Module):
@@ -132,6 +158,8 @@ class Layer(nn.Module):
             self.cross_attention, self.cross_norm = attention(), norm()
         self.expand, self.contract, self.ffn_norm = dense(config.d_ffn), dense(config.d_model), norm()
         self.drop = Dropout(config.dropout)
+        if config.positions in BIASED:
+            self.relative = RelativeBias(config)
 
     def _before(self, norm: nn.Module, x: Array) -> Array:
         """What a sub-layer reads."""
@@ -170,6 +198,9 @@ class Layer(nn.Module):
         if cache is not None:
             kept, key_tokens, bias = cache.write(key_value), cache.tokens, cache.bias
             key_value = turned(kept)
+        if self.config.positions in BIASED:
+            by_distance = self.relative(tokens, key_tokens)
+            bias = by_distance if bias is None else by_distance + bias
         out = self.self_attention.attend_projected(query, key_value, mask, tokens, key_tokens, deterministic, bias)
         x = self._after(self.self_norm, x, out, deterministic)
         if memory is not None:

@@ -92,12 +92,16 @@ class Recurrence(nn.Module):
       masking: see `RecurrentConfig`.
       reverse: whether rows are read from their end.
       attention: "additive" or "interactive", inside the recurrence; "none" reads nothing.
+      gate: see `RecurrentConfig`.
+      input_bias: see `RecurrentConfig`.
     """
 
     hidden: int
     masking: str = "hold"
     reverse: bool = False
     attention: str = "none"
+    gate: str = "sigmoid"
+    input_bias: str = "outside"
 
     @nn.compact
     def __call__(
@@ -173,8 +177,8 @@ class Recurrence(nn.Module):
         into = matrix("decoder_input_kernel", width, 4 * hidden)
 
         def interact(state, _, visible):
-            seen = interactive_attention(state @ query, key, memory, visible)
-            return decoder_input(state, seen, kernel, bias), seen
+            seen = interactive_attention(state @ query, key, memory, visible, self.gate)
+            return decoder_input(state, seen, kernel, bias, self.input_bias), seen
 
         return lambda state, fed, visible: (fed @ into, fed), interact, width
 

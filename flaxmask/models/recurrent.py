@@ -13,6 +13,7 @@ from flaxmask.audit import Attends
 from flaxmask.masks.evaluate import evaluate
 from flaxmask.masks.meaning import ceiling
 from flaxmask.models.config import MaskConfig, RecurrentConfig
+from flaxmask.models.handover import Handed, at_random, handed_flow
 from flaxmask.models.layers import Dropout, Embedder, Head
 from flaxmask.models.recurrence import (
     Carry,
@@ -140,15 +141,23 @@ class RecurrentEncoderDecoder(nn.Module):
         inside = config.attention if config.attention in ("additive", "interactive") else "none"
         last = config.decoder_layers - 1
         self.decoder = [
-            Recurrence(config.hidden, config.masking, attention=inside if i == last else "none")
+            Recurrence(
+                config.hidden,
+                config.masking,
+                attention=inside if i == last else "none",
+                gate=config.gate,
+                input_bias=config.input_bias,
+            )
             for i in range(config.decoder_layers)
         ]
-        if config.bidirectional:  # two final states become one
+        if config.bidirectional and config.start == "handed":  # two final states become one
             self.bridge = [(nn.Dense(config.hidden), nn.Dense(config.hidden)) for _ in self.decoder]
         if config.attention == "dot":
             self.attention = MultiHeadAttention(1, config.hidden)
         if config.attention != "none":
             self.combine = nn.Dense(config.hidden)
+        if config.handed != "all":
+            self.handed = Handed(config.handed)
         self.head = Head(self.target_vocabulary)
         self.drop = Dropout(config.dropout)
 
@@ -169,6 +178,7 @@ class RecurrentEncoderDecoder(nn.Module):
             x, states = layer(x, source)
             x = self.drop(x, deterministic=deterministic)
             kept.append(states)
+        x = x if self.config.handed == "all" else self.handed(x, source)
         return Encoded(x, tuple(kept))
 
     def start(self, source: Tokens, length: int) -> Cache:
@@ -194,11 +204,13 @@ class RecurrentEncoderDecoder(nn.Module):
         """Who reads whom, step by step, for `audit.closure`; layers are named as Linen names them."""
         config, source, target = self.config, batch.source, batch.target
         steps = [_flow(config, f"encoder_{i}", "source", source) for i in range(config.encoder_layers)]
+        steps += handed_flow(config.handed, source)
         own, last = recurrence_mask(target, config.masking), _ends(config, target, source)
         cross = ceiling(self.masks.formula("cross"))(target, source)
         for i in range(config.decoder_layers):
             name = f"decoder_{i}"
-            steps.append(Attends(name, "target", "source", last))
+            if config.start == "handed":
+                steps.append(Attends(name, "target", "source", last))
             if i == config.decoder_layers - 1 and config.attention in ("additive", "interactive"):
                 steps.append(Attends(name, "target", "source", cross))
             steps.append(Attends(name, "target", "target", own, residual=False))
@@ -231,6 +243,10 @@ class RecurrentEncoderDecoder(nn.Module):
 
     def _initial(self, number: int, encoded: Encoded, source: Tokens, target: Tokens) -> State:
         """For each slot of the target, what its segment's decoder layer starts from."""
+        if self.config.start != "handed":
+            value = at_random(self.config.hidden) if self.config.start == "random" else jnp.zeros(self.config.hidden)
+            same = jnp.broadcast_to(nn.tanh(value), (*target.shape, self.config.hidden))
+            return same, same
         layer = min(number, len(self.encoder) - 1)
         # Of one segment a row, the first slot stands for all.
         reader = target.slots(slice(1)) if source.layout == target.layout == "rows" else target

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from flaxmask.audit import Attends
 from flaxmask.masks.meaning import ceiling
 from flaxmask.models.config import MaskConfig, TransformerConfig
+from flaxmask.models.handover import Handed, Opening, handed_flow, opening_flow
 from flaxmask.models.layers import Dropout, Embedder, Head, Layer, Memory, Positions
 from flaxmask.models.slots import HeadsFirst, Slots
 from flaxmask.readout import Readout
@@ -23,11 +24,13 @@ class Cache(NamedTuple):
       slots: of the self-attention.
       memory: cross-attention keys and values of each layer; all hypotheses of a source read the same.
       source: the encoder's `Tokens`, `[B, S]`.
+      opening: what is added to the first position, `[B, 1, D]`; None where nothing is.
     """
 
     slots: Slots
     memory: tuple[HeadsFirst, ...]
     source: Tokens
+    opening: Array | None = None
 
     def fork(self, hypotheses: int) -> "Cache":
         """See `decoding.steps.Cache`."""
@@ -39,8 +42,8 @@ class Cache(NamedTuple):
 
     def keep(self, sources: Array, hypotheses: int) -> "Cache":
         """See `decoding.steps.Cache`."""
-        memory, source = jax.tree.map(lambda x: jnp.asarray(x)[sources], (self.memory, self.source))
-        return Cache(self.slots.keep(sources), memory, source)
+        rest = jax.tree.map(lambda x: jnp.asarray(x)[sources], (self.memory, self.source, self.opening))
+        return Cache(self.slots.keep(sources), *rest)
 
     def grow(self, slots: int) -> "Cache":
         """See `decoding.steps.Cache`."""
@@ -82,6 +85,10 @@ class Transformer(nn.Module):
         if not config.tie_logits:
             self.head = Head(self.target_vocabulary, dtype)
         self.drop = Dropout(config.dropout)
+        if config.handed != "all":
+            self.handed = Handed(config.handed)
+        if config.start != "token":
+            self.opening = Opening(config.start, config.d_model)
 
     def __call__(self, batch: Batch, deterministic: bool = True) -> Float[Array, "B T V"]:
         """Logits of every label, the whole target at once."""
@@ -90,7 +97,7 @@ class Transformer(nn.Module):
     def readout(self, batch: Batch, deterministic: bool = True) -> Readout:
         """The same logits, not built yet."""
         encoded = self.encode(batch.source, deterministic)
-        x = self._embed_target(batch.target, deterministic)
+        x = self._embed_target(batch.target, deterministic, self._opening(encoded, batch.target, batch.source))
         for layer in self.decoder:
             memory = self._memory(layer.project_memory(encoded), batch.source)
             x, _ = layer(x, batch.target, self.masks.formula("decoder"), memory, deterministic)
@@ -104,6 +111,8 @@ class Transformer(nn.Module):
         cross = visible("cross", batch.target, batch.source)
         layers = "decoder" if self.config.share_layers else "encoder"
         steps = [Attends(f"{layers}_{i}", "source", "source", encoder) for i in range(self.config.encoder_layers)]
+        steps += handed_flow(self.config.handed, batch.source)
+        steps += opening_flow(self.config.start, batch.target, batch.source)
         for i in range(self.config.decoder_layers):
             steps.append(Attends(f"decoder_{i}", "target", "target", decoder))
             steps.append(Attends(f"decoder_{i}", "target", "source", cross))
@@ -115,13 +124,16 @@ class Transformer(nn.Module):
         x = self.drop(self.source_positions(embedder(source.ids), source), deterministic=deterministic)
         for layer in self.encoder:
             x, _ = layer(x, source, self.masks.formula("encoder"), deterministic=deterministic)
-        return self.encoder_norm(x) if self.config.norm == "pre" else x
+        x = self.encoder_norm(x) if self.config.norm == "pre" else x
+        return x if self.config.handed == "all" else self.handed(x, source)
 
     def start(self, source: Tokens, length: int) -> Cache:
         """Encode `source` and make a cache of `length` empty slots."""
         encoded = self.encode(source)
         slots = Slots.empty(self.config, len(self.decoder), source.shape[0], length)
-        return Cache(slots, tuple(layer.project_memory(encoded) for layer in self.decoder), source)
+        memory = tuple(layer.project_memory(encoded) for layer in self.decoder)
+        ones = jnp.ones((source.shape[0], 1), jnp.int32)
+        return Cache(slots, memory, source, self._opening(encoded, Tokens(ones, ones, 0 * ones), source))
 
     def step(self, cache: Cache, tokens: Tokens) -> tuple[Float[Array, "B Q V"], Cache]:
         """Logits after `tokens` `[B, Q]`, and the cache with them.
@@ -129,7 +141,10 @@ class Transformer(nn.Module):
         Any Q in a row of one hypothesis, so that a prefix can be read at once; one token of each in a row of several.
         """
         slots = cache.slots.extend(tokens)
-        x = self._embed_target(tokens, True)
+        opening = cache.opening
+        if opening is not None:
+            opening = jnp.where((tokens.positions == 0)[..., None], opening, 0.0)
+        x = self._embed_target(tokens, True, opening)
         layers = []
         for number, (layer, memory) in enumerate(zip(self.decoder, cache.memory, strict=True)):
             read = self._memory(memory, cache.source)
@@ -141,8 +156,12 @@ class Transformer(nn.Module):
     def _memory(self, key_value: HeadsFirst, source: Tokens) -> Memory:
         return Memory(key_value, source, self.masks.formula("cross"))
 
-    def _embed_target(self, target: Tokens, deterministic: bool) -> Float[Array, "B T D"]:
+    def _opening(self, encoded: Array, target: Tokens, source: Tokens) -> Array | None:
+        return None if self.config.start == "token" else self.opening(encoded, target, source)
+
+    def _embed_target(self, target: Tokens, deterministic: bool, opening: Array | None) -> Float[Array, "B T D"]:
         x = self.target_positions(self.target_embedder(target.ids), target)
+        x = x if opening is None else x + opening
         return self.drop(x, deterministic=deterministic)
 
     def _readout(self, x: Float[Array, "B T D"]) -> Readout:
