@@ -55,9 +55,9 @@ EXPERIMENT = Experiment(
                 vocabulary_size=2000,
                 length=48,
                 shapes=1,
-                train_examples=8_000,
-                batch_examples=128,
-                evaluation_examples=500,
+                train_examples=6_000,
+                batch_examples=64,
+                evaluation_examples=300,
                 sample=_SAMPLE,
             ),
             TransformerConfig(
@@ -90,8 +90,8 @@ EXPERIMENT = Experiment(
     compared=dict.fromkeys(("smoke", "quick", "paper"), "trend"),
     notes=(
         "one vector stands at all positions: to attend to these is to read that vector, whatever the weights",
-        "handed over: an LSTM starts from the encoder's final state, a Transformer from the mean of its output, added to "
-        "the beginning mark",
+        "handed over: an LSTM starts from the encoder's final state, a Transformer from the mean of its output, added "
+        "to the beginning mark",
     ),
     expected={
         "smoke": "some 10 s a row on two cores, compilation for the most part; nothing is learnt",

@@ -25,7 +25,8 @@ EXPERIMENT = Experiment(
             DataConfig(
                 name="sentence_polarity",
                 layout="static",
-                vocabulary_size=200,
+                vocabulary_size=1000,
+                vocabulary_of="sentence_polarity",
                 length=16,
                 evaluation_examples=32,
                 batch_examples=512,

@@ -46,8 +46,8 @@ EXPERIMENT = Experiment(
     seeds={"smoke": 1, "quick": 5, "paper": 3},
     published_by="first: no published table of these ways on this task was found",
     notes=(
-        "trained on up to 8 tokens a side, end marks included; longer words are up to twice and a little more; the error "
-        "rate at each length stands in figures/by_length.png",
+        "trained on up to 8 tokens a side, end marks included; longer words are up to twice and a little more; the "
+        "error rate at each length stands in figures/by_length.png",
     ),
     expected={
         "smoke": "some 10 s a row on two cores, compilation for the most part; nothing is learnt",

@@ -18,6 +18,7 @@ from flaxmask.decoding import steps
 from flaxmask.decoding.beam import Beam, Found
 from flaxmask.decoding.config import DecodingConfig
 from flaxmask.decoding.greedy import Greedy
+from flaxmask.decoding.sampling import Sampler, sample
 from flaxmask.decoding.steps import Search, Step, go_on, narrow
 from flaxmask.tokens import Array, Tokens
 
@@ -45,6 +46,30 @@ def write(
         for place, ids in zip(places, found.ids[:, 0] if isinstance(found, Found) else found, strict=False):
             written[place] = ids
     return written
+
+
+def draw(
+    task: Task, model: Any, params: Any, sources: Sequence[np.ndarray], decoding: DecodingConfig, seed: int
+) -> list[np.ndarray]:
+    """For each source int `[K, L]`: the ids of its samples, padding behind an end mark.
+
+    What is drawn for a source is a function of the seed and its number.
+    """
+    how = Sampler(temperature=decoding.temperature or 0.0, top_k=decoding.top_k, top_p=decoding.top_p).check()
+    drawn = [np.zeros((0, 0), np.int32)] * len(sources)
+    for places, source in source_batches(sources):
+        numbers = np.resize(np.array(places, np.int32), source.shape[0])  # empty rows may follow
+        keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.PRNGKey(seed)))(numbers)
+        found = _draw(model, how, longest_target(task), decoding.samples, params, source, keys)
+        for place, ids in zip(places, np.asarray(found), strict=False):
+            drawn[place] = ids
+    return drawn
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _draw(model: Any, how: Sampler, length: int, samples: int, params: Any, source: Tokens, keys: Any) -> Array:
+    step, cache = started(model, params, source, length * samples)
+    return sample(step, cache, keys, length, how, samples=samples, bos=BOS, eos=EOS)
 
 
 def search_of(decoding: DecodingConfig, length: int, scores: bool = False) -> Search:

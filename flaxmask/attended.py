@@ -31,7 +31,7 @@ def attended(task: Task, model: Model, params: Any, batch: Batch) -> dict[str, A
       `rows`: for each row `source` and `target`, its tokens; `maps`: for each attention its `name`, the `query` and
       `key` stream, and for each row `weights` `[N, Q, K]` and `visible` `[Q, K]`. None of a model without attention.
     """
-    found = list(_sown(_weights(model, params, batch)))
+    found = list(sown(_weights(model, params, batch)))
     if not found:
         return None
     names = {"source": task.source_vocabulary, "target": task.target_vocabulary}
@@ -69,7 +69,7 @@ def _weights(model: Model, params: Any, batch: Batch) -> Any:
     return model.apply(params, batch, mutable=["attention"])[1]
 
 
-def _sown(collections: Any) -> Iterator[tuple[tuple[str, ...], int, np.ndarray, np.ndarray]]:
+def sown(collections: Any) -> Iterator[tuple[tuple[str, ...], int, np.ndarray, np.ndarray]]:
     """The path of each attention, which of its calls, weights and what was visible."""
 
     def walk(tree: Any, path: tuple[str, ...]):

@@ -15,11 +15,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flaxmask import hosts, stopping
+from flaxmask import hosts, stopping, study
 from flaxmask.attended import attended
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig
 from flaxmask.data.loader import batches
+from flaxmask.decoding.config import DecodingConfig
 from flaxmask.experiment import Config
 from flaxmask.judge import Judged, audit_model, evaluate, few
 from flaxmask.names import Missing, Refused
@@ -38,6 +39,10 @@ TRACKED = ("loss", "real_tokens", "seconds", "tokens_per_second")
 """Of the progress, what is written down after every update."""
 
 
+_LAST: dict[str, Any] = {}
+"""The last training, its row and what it was of: rows of a run that differ in decoding alone have one."""
+STUDIED = 32
+"""Examples in which visible cells are counted."""
 MAPS = 20_000
 """Maps of memory from which on programs are let go; a cell adds some hundreds."""
 
@@ -60,8 +65,13 @@ def run_cell(
         return hosts.here().at_first(lambda: _probed(config.probe, kept), shared=True), {}
     _let_go()
     setting = _agreed(config, seed)
-    with _first(lambda: Trackers(kept, track)) as trackers:
-        state, progress = _train(setting, parallel, kept, kept.checkpoints, setting.state(), trackers)
+    same = kept.directory, dataclasses.replace(config, decoding=DecodingConfig()), seed, parallel
+    if _LAST.get("of") != same or _LAST["row"] == kept.row:
+        _LAST.clear()
+        with _first(lambda: Trackers(kept, track)) as trackers:
+            made = _train(setting, parallel, kept, kept.checkpoints, setting.state(), trackers)
+        _LAST.update(of=same, row=kept.row, made=made)
+    state, progress = _LAST["made"]
     found = hosts.here().at_first(lambda: _measured(setting, state, progress, kept))
     tuned = None if config.finetune.name is None else _finetune(config, seed, parallel, kept, state.params)
     return hosts.here().at_first(lambda: _put_down(found, tuned, kept)) or ({}, {})
@@ -106,7 +116,7 @@ def _measured(
     laid_out = setting.plan.report()
     results.write_whole(kept.lengths, json.dumps(setting.plan.by_length()) + "\n")
     task, model, params = setting.task, setting.model, jax.device_put(state.params)
-    judged = evaluate(task, model, params, config.data, config.decoding)
+    judged = evaluate(task, model, params, config.data, config.decoding, setting.seed)
     if (shown := attended(task, model, params, few(task, config.data))) is not None:
         results.write_whole(kept.attention, json.dumps(shown, separators=(",", ":"), ensure_ascii=False) + "\n")
     metrics = {
@@ -130,6 +140,11 @@ def _measured(
         **judged.metrics,
         **audit_model(task, model, params, config.data, kept.audit),
     }
+    if config.visible_flops:
+        rows = study.first_rows(task, config.data, STUDIED)
+        metrics["visible_flops"] = study.visible_flops(model, params, rows, config.model)
+    if config.explained is not None:
+        metrics |= study.explained(model, params, study.first_rows(task, config.data, config.explained))
     if progress.diverged_at is not None:
         metrics["diverged_at"] = progress.diverged_at
         for name in ("real_tokens_per_second", "step_milliseconds", "train_seconds", "training_loss"):

@@ -46,6 +46,10 @@ class Config:
     architecture: Literal["transformer", "recurrent"] = "transformer"
     """Which is built: `model` or `recurrent`."""
     recurrent: RecurrentConfig = dataclasses.field(default_factory=RecurrentConfig)
+    visible_flops: bool = False
+    """Whether the arithmetic of the cells that masks leave is counted, in the evaluation's first examples."""
+    explained: int | None = None
+    """Examples in which attention weights are set beside what hiding each position does; None asks of none."""
 
     @property
     def trains(self) -> bool:
@@ -67,6 +71,14 @@ class Config:
                 f"training.best_by={self.training.best_by}: set data.validation_split to another split than "
                 f"{self.data.judged_by}, which the rows are judged on: it must not choose too"
             )
+        if self.explained is not None and self.explained < 1:
+            raise Refused(f"explained: expected at least 1, got {self.explained}")
+        if self.architecture == "recurrent" and self.visible_flops:
+            raise Refused("visible_flops counts a Transformer's attention: leave architecture at transformer")
+        if self.explained and task not in ("g2p", "text_to_text"):
+            raise Refused(f"explained looks at what a target reads of a source: {task} has not both")
+        if self.explained and self.architecture == "recurrent" and self.recurrent.attention != "dot":
+            raise Refused(f"explained looks at weights: recurrent.attention={self.recurrent.attention} keeps none")
         if self.architecture == "recurrent" and task in ("lm", "prefix_lm") and self.recurrent.bidirectional:
             raise Refused(f"recurrent.bidirectional: {task} would read the answer from the end")
         one = task == "prefix_lm" or (task == "text_to_text" and self.data.share_vocabulary)

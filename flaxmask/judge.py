@@ -11,7 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flaxmask.answers import GREEDY, at_once, batch_examples, bucketed, longest_target, search_of, sources_of, write
+from flaxmask.answers import (
+    GREEDY,
+    at_once,
+    batch_examples,
+    bucketed,
+    draw,
+    longest_target,
+    search_of,
+    sources_of,
+    write,
+)
 from flaxmask.data.batches import build_batch
 from flaxmask.data.config import DataConfig, TaskName
 from flaxmask.data.examples import Examples
@@ -19,6 +29,7 @@ from flaxmask.data.layouts import Layout, make_layout
 from flaxmask.data.tasks import Task
 from flaxmask.data.vocabulary import EOS, PAD
 from flaxmask.decoding.config import DecodingConfig
+from flaxmask.evaluation.diversity import distinct, self_bleu
 from flaxmask.evaluation.error_rates import sequence_errors, symbol_errors
 from flaxmask.evaluation.loops import repeats, unending
 from flaxmask.evaluation.scores import corpus_score
@@ -56,11 +67,14 @@ class Judged(NamedTuple):
         return {name: corpus_score(name, counts) for name, counts in self.counts.items()}
 
 
-def evaluate(task: Task, model: Model, params: Any, data: DataConfig, decoding: DecodingConfig = GREEDY) -> Judged:
+def evaluate(
+    task: Task, model: Model, params: Any, data: DataConfig, decoding: DecodingConfig = GREEDY, seed: int = 0
+) -> Judged:
     """Loss in nats a label without smoothing, the labels that come first in percent, and what the task is judged by.
 
     That is PER and WER for g2p, BLEU of words and characters and chrF for text_to_text and prefix_lm, all of what is
-    decoded as `decoding` says, and for tagging the F1 of spans, and the labels that name something; in percent.
+    decoded as `decoding` says, of samples all together; and for tagging the F1 of spans, and the labels that name
+    something; in percent.
     """
     name, _, _ = data.known
     examples = task.evaluation
@@ -86,13 +100,22 @@ def evaluate(task: Task, model: Model, params: Any, data: DataConfig, decoding: 
         parts = np.split(predicted[order], np.cumsum(per_example(ones).astype(int))[:-1])
         counts["span_f1"] = _span_counts(task, parts)
     elif name in ("g2p", "text_to_text", "prefix_lm"):
-        ids = write(task, model, params, sources_of(task), decoding)
-        counts |= _counts(name, _decoded(task, ids), task.references)
-        counts |= {"unending": unending(ids, EOS), "repeated_4grams": repeats(ids, (PAD, EOS))}
+        if decoding.temperature is None:
+            written = [[ids] for ids in write(task, model, params, sources_of(task), decoding)]
+        else:
+            written = [list(ids) for ids in draw(task, model, params, sources_of(task), decoding, seed)]
+        texts = [_decoded(task, several) for several in written]
+        by_number = lambda several: zip(*several, strict=True)
+        numbered = zip(by_number(written), by_number(texts), strict=True)
+        every = [_counts_of(name, *one, task.references) for one in numbered]
+        counts |= {score: np.sum([of[score] for of in every], axis=0) for score in every[0]}
+        if decoding.temperature is not None:
+            counts |= {"distinct_2": distinct(texts), "self_bleu": self_bleu(texts)}
         signed = {} if name == "g2p" else signatures(task.references)
         if data.sample is not None and name == "text_to_text":
+            beams = decoding if decoding.temperature is None else GREEDY
             shown = np.array(task.source_vocabulary.encode(data.sample), np.int32)
-            samples = {data.sample: _decoded(task, write(task, model, params, [shown], decoding))[0]}
+            samples = {data.sample: _decoded(task, write(task, model, params, [shown], beams))[0]}
     lengths = examples.lengths.max(axis=1, keepdims=True)
     if data.train_longest is not None:
         longer = lengths > data.train_longest
@@ -116,6 +139,14 @@ def _span_counts(task: Task, predicted: Sequence[np.ndarray]) -> np.ndarray:
     hypotheses = [[task.target_vocabulary.decode([label]) for label in ids.tolist()] for ids in predicted]
     cut = [tags + ["O"] * (len(wanted) - len(tags)) for tags, wanted in zip(hypotheses, references, strict=True)]
     return span_counts(cut, references)
+
+
+def _counts_of(
+    name: TaskName, written: Sequence[np.ndarray], texts: Sequence[str], references: list[list[str]]
+) -> dict[str, np.ndarray]:
+    """All that is counted of one output of each source."""
+    loops = {"unending": unending(written, EOS), "repeated_4grams": repeats(written, (PAD, EOS))}
+    return _counts(name, list(texts), references) | loops
 
 
 def _counts(name: TaskName, hypotheses: list[str], references: list[list[str]]) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ import flaxmask
 
 ROOT = Path(flaxmask.__file__).parent
 
-PROBES = ("_specimens",)
+PROBES = ("_costs", "_specimens")
 """Modules beside the pages that a row calls instead of training: no page imports them."""
 
 # From the top down: a room imports only what stands below it.

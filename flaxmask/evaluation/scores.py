@@ -42,9 +42,9 @@ SCORES: dict[str, Callable[[Sums], Float[np.ndarray, "D"]]] = {
     "loss": _mean,
     **dict.fromkeys(("accuracy", "named_accuracy", "finetuned_accuracy", "per", "wer"), _percent),
     **dict.fromkeys(("per_trained", "per_longer", "wer_trained", "wer_longer"), _share),
-    **dict.fromkeys(("unending", "repeated_4grams"), _share),
+    **dict.fromkeys(("unending", "repeated_4grams", "distinct_2"), _share),
     "span_f1": _f1,
-    **dict.fromkeys(("bleu", "tokenised_bleu", "character_bleu"), _bleu),
+    **dict.fromkeys(("bleu", "tokenised_bleu", "character_bleu", "self_bleu"), _bleu),
     "chrf": _chrf,
 }
 """By the names of the metrics. Those of ratios count what is asked for, and how many could be."""

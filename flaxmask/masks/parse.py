@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from flaxmask.masks import formula, positions
+from flaxmask.masks.by_content import KNOWN
 from flaxmask.masks.formula import Mask
 from flaxmask.names import nearest
 
@@ -46,7 +47,7 @@ def register(kind: type[Mask]) -> type[Mask]:
     return kind
 
 
-CONTENT: dict[str, Callable] = {}
+CONTENT: dict[str, Callable] = {function.__name__: function for function in KNOWN}
 """Functions of masks by content, by name."""
 
 

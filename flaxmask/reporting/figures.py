@@ -1,6 +1,8 @@
 """Figures from results."""
 
+import contextlib
 import functools
+import importlib.metadata
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -255,11 +257,20 @@ def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
     return figure
 
 
+FAMILIES = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK TC", "WenQuanYi Zen Hei", "PingFang SC")
+"""That are asked for a character, in this order."""
+FONT = ("cvttf-notosanscjk-regular", "cvttf_NotoSansCJK_Regular/NotoSansCJKtc-Regular.otf")
+"""A package and its file: Noto Sans CJK (OFL), the extra `fonts`; nothing of it is imported."""
+
+
 @functools.cache
 def _characters() -> tuple[list[str], set[int]]:
     """Fonts that are installed, and the characters that one of them can draw."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        file = importlib.metadata.distribution(FONT[0]).locate_file(FONT[1])
+        font_manager.fontManager.addfont(str(file))
     known = {font.name: font.fname for font in font_manager.fontManager.ttflist}
-    fonts = [name for name in ("DejaVu Sans", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "PingFang SC") if name in known]
+    fonts = [name for name in FAMILIES if name in known]
     return fonts, {char for name in fonts for char in font_manager.get_font(known[name]).get_charmap()}
 
 
