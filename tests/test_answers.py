@@ -33,6 +33,13 @@ class Ending:
         return logits.at[..., EOS].add(jnp.where(ends, 50.0, -50.0)), cache
 
 
+class Lengths:
+    """What is asked of a task: how long its targets are."""
+
+    def __init__(self, data):
+        self.train = self.evaluation = data
+
+
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize(
     "config", [toy.CONFIG, pytest.param(toy.RECURRENT, marks=pytest.mark.slow)], ids=["Transformer", "LSTM"]
@@ -65,10 +72,36 @@ def test_every_source_is_answered_in_its_place(monkeypatch):
     model, params = Ending(toy.model()), toy.params()
     sources = [np.asarray(SOURCES.ids[i])[np.asarray(SOURCES.real[i])] for i in range(20)]
 
-    class OfTask:
-        train = toy.examples(4)
-
-    together = answers.write(OfTask, model, params, sources, DecodingConfig())
+    task: Any = Lengths(toy.examples(4))
+    together = answers.write(task, model, params, sources, DecodingConfig())
     for source, ids in list(zip(sources, together, strict=True))[::7]:
-        [alone] = answers.write(OfTask, model, params, [source], DecodingConfig())
+        [alone] = answers.write(task, model, params, [source], DecodingConfig())
         np.testing.assert_array_equal(ids, alone)
+
+
+def test_what_is_drawn_for_a_source_depends_on_its_number_and_the_seed_alone():
+    data = toy.examples(12, longest=6)
+    sources = [data.source[i] for i in range(12)]
+    drawn = lambda few, seed: answers.draw(
+        Lengths(data), toy.model(), toy.params(), few, DecodingConfig(temperature=1.0, samples=3), seed
+    )
+    whole, again, other = drawn(sources, 5), drawn(sources, 5), drawn(sources, 6)
+    alone = drawn(sources[:1], 5)
+    assert [ids.shape for ids in whole] == [(3, 8)] * 12
+    assert all(np.array_equal(a, b) for a, b in zip(whole, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(whole, other, strict=True))
+    np.testing.assert_array_equal(alone[0], whole[0])
+    assert len({ids.tobytes() for of in whole for ids in of}) > 20, "samples differ"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"top_k": 5}, "set temperature too"),
+        ({"temperature": 1.0, "beams": 2}, "samples are drawn without beams, got 2 beams"),
+        ({"samples": 1}, "expected at least 2, which are compared, got 1"),
+    ],
+)
+def test_ways_of_decoding_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        DecodingConfig(**settings)

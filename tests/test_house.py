@@ -14,8 +14,8 @@ import flaxmask
 
 ROOT = Path(flaxmask.__file__).parent
 
-PROBES = ("_costs", "_specimens")
-"""Modules beside the pages that a row calls instead of training: no page imports them."""
+PROBES = ("_costs", "_specimens", "_ledger")
+"""Modules beside the pages that a row calls instead of training, and the ledger: no page imports them."""
 
 # From the top down: a room imports only what stands below it.
 ROOMS = (
@@ -25,6 +25,7 @@ ROOMS = (
     "export",
     "translate",
     "setting",
+    "study",
     "judge",
     "attended",
     "answers",

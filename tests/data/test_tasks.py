@@ -367,3 +367,14 @@ def test_lengths_of_cmudict():
     assert task.train.lengths.max(axis=0).tolist() == [29, 29]
     np.testing.assert_allclose(task.train.lengths.mean(axis=0), [8.5, 7.4], atol=0.1)
     assert task.counts == {"truncated_examples": 0, "skipped_examples": 0, "unknown_tokens": 0}
+
+
+def test_training_examples_that_are_too_long_are_left_out_and_counted():
+    whole = load_task(DataConfig(train_examples=400, evaluation_examples=50))
+    short = load_task(DataConfig(train_examples=400, evaluation_examples=50, train_longest=8))
+    lengths = whole.train.lengths.max(axis=1)
+    assert short.train.lengths.max() == 8
+    assert len(short.train) == np.count_nonzero(lengths <= 8)
+    assert short.skipped["train: longer than 8"] == np.count_nonzero(lengths > 8) > 50
+    assert short.counts["skipped_examples"] == whole.counts["skipped_examples"] + np.count_nonzero(lengths > 8)
+    np.testing.assert_array_equal(short.evaluation.lengths, whole.evaluation.lengths)

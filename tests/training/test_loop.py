@@ -18,7 +18,7 @@ from flaxmask.stopping import Stopped
 from flaxmask.training import mishap, seal
 from flaxmask.training.checkpoint import Checkpoints
 from flaxmask.training.config import TrainingConfig
-from flaxmask.training.loop import train
+from flaxmask.training.loop import NORMS, SPIKE, Progress, train
 from flaxmask.training.step import CompiledStep
 from tests import toy
 from tests.training.test_step import UPDATE, start
@@ -367,3 +367,14 @@ def test_as_many_checkpoints_are_kept_as_are_asked_for(tmp_path):
     with Checkpoints(tmp_path, TrainingConfig(keep_checkpoints=3)) as kept:
         train(start(), batches(DATA, PLAN), CompiledStep(UPDATE, devices=jax.devices()[:1]), kept, 2)
     assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [6, 8, 10]
+
+
+def test_a_spike_is_what_stands_out_of_the_updates_before_it():
+    progress = Progress()
+    for norm in [1.0] * (NORMS - 1) + [50.0]:
+        progress.add_norm(norm)
+    assert progress.spikes == 0, "of the first updates nobody knows what is usual"
+    for norm in (SPIKE, SPIKE + 0.1, 1.0, 40.0):
+        progress.add_norm(norm)
+    assert progress.spikes == 2
+    assert len(progress.norms) == NORMS
