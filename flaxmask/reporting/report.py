@@ -178,7 +178,8 @@ def _by_length(run: Found) -> tuple[str, Figure] | None:
     shown = {name for part in run.settings["parts"] for name in part["columns"]}
     counted = {(k.row, k.seed): counts.read(k.counts) for k in run.kept}
     known = {cell: of for cell, of in counted.items() if "length" in of}
-    names = [name for name in quality.BY_LENGTH if name in shown and all(name in of for of in known.values())]
+    fits = lambda name: all(name in of and len(of[name]) == len(of["length"]) for of in known.values())
+    names = [name for name in quality.BY_LENGTH if name in shown and fits(name)]
     rows = [row for row in run.settings["rows"] if any(row == other for other, _ in known)][:ROWS]
     if not names or not rows:
         return None
