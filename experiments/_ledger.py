@@ -254,14 +254,14 @@ CLAIMS = (
     Claim(
         "D11",
         "002",
-        "Without a mask outputs do not end as they should",
+        "Without any mask outputs do not end as they should",
         "loops",
         Better("flaxmask", "no mask", "unending", 1.0),
     ),
     Claim(
         "D12",
         "002",
-        "Without a mask outputs repeat themselves",
+        "Without any mask outputs repeat themselves",
         "loops",
         Better("flaxmask", "no mask", "repeated_4grams", 1.0),
     ),
@@ -424,7 +424,7 @@ CLAIMS = (
     Claim(
         "F6",
         "004",
-        "Without a mask a decoder writes worse",
+        "Without any mask a decoder writes worse",
         "loops",
         Better("flaxmask", "no mask", "per", 2.0),
     ),

@@ -78,3 +78,16 @@ def random_tokens(rng: np.random.Generator, batch: int, length: int) -> Tokens:
     int32 = lambda low, high: rng.integers(low, high, (batch, length)).astype(np.int32)
     prefix = rng.random((batch, length)) < 0.5 if rng.random() < 0.5 else None
     return Tokens(int32(1, 9), int32(0, 4), int32(0, max(length, 2)), prefix)
+
+
+def check_steps(config: TransformerConfig | RecurrentConfig, data: Examples):
+    """One token at a time, from the cache alone, has the logits of the whole."""
+    module, weights = model(config), params(config)
+    batch = batches(data, "static", len(data))[0]
+    whole = jax.jit(module.apply)(weights, batch)
+    cache = module.apply(weights, batch.source, 8, method="start")
+    step = jax.jit(functools.partial(module.apply, method="step"))
+    for t in range(batch.target.shape[1]):
+        logits, cache = step(weights, cache, batch.target.slots(slice(t, t + 1)))
+        real = batch.target.real[:, t]
+        np.testing.assert_allclose(logits[real, 0, 1:], whole[real, t, 1:], atol=1e-5)

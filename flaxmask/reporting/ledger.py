@@ -92,11 +92,11 @@ class Question(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Better:
-    """Whether a row is better than another: by every test that both allow, of examples and over seeds.
+class Pair:
+    """Two rows and a metric.
 
     Attributes:
-      row: that is said to be better.
+      row: that the claim is about.
       than: the other.
       metric: whose direction METRICS gives.
       margin: differences up to this are no effect, in the metric's shown unit.
@@ -112,65 +112,72 @@ class Better:
         """See `Question`."""
         return self.row, self.than
 
-    def __call__(self, table: Table) -> Found:
-        """See `Question`."""
-        tests = _differences(table, self.row, self.than, self.metric)
-        scale = METRICS[self.metric].scale
-        if _within(tests, self.margin / scale):
-            verdict: Verdict = "no effect"
-        elif max(one.p for one in tests) >= LEVEL:
-            verdict = "open"
-        else:
-            verdict = "confirmed" if (tests[0].value > 0) == (METRICS[self.metric].better == "high") else "refuted"
-        return Found(verdict, *_said(tests, self.metric, f"{self.row} less {self.than}", self.margin))
+    def differences(self, table: Table) -> list[Difference]:
+        """By every test that both allow, of examples and over seeds."""
+        found = compare(self.metric, table.cells(self.row, self.metric), table.cells(self.than, self.metric))
+        if not found:
+            raise Refused(f"{table.name}: {self.metric}: neither several seeds nor counts of examples to test by")
+        return found
+
+    def within(self, tests: Sequence[Difference]) -> bool:
+        """Whether two one-sided tests show each difference to be smaller than the margin."""
+        margin = self.margin / METRICS[self.metric].scale
+        if any(one.error == 0.0 and one.value != 0.0 for one in tests):
+            return all(abs(one.value) < margin for one in tests)
+        return all(abs(one.value) + _normal(one).ppf(1 - LEVEL) * one.error < margin for one in tests)
+
+    def is_better(self, tests: Sequence[Difference]) -> bool:
+        """Whether the difference is in the row's favour."""
+        return (tests[0].value > 0) == (METRICS[self.metric].better == "high")
+
+    def found(self, verdict: Verdict, tests: Sequence[Difference]) -> Found:
+        """With the wider of the 95 % intervals, and the smallest difference that all tests would have seen."""
+        shown = METRICS[self.metric]
+        widest = max(tests, key=lambda one: _normal(one).ppf(1 - LEVEL / 2) * one.error)
+        far = float(_normal(widest).ppf(1 - LEVEL / 2)) * widest.error
+        digits = shown.digits + 1
+        of = lambda value: f"{value * shown.scale:+.{digits}f}"
+        interval = f"{of(widest.value)} [{of(widest.value - far)}, {of(widest.value + far)}]"
+        said = f"{shown.label} ({shown.unit}), {self.row} less {self.than}: {interval}; margin {self.margin:g}"
+        return Found(verdict, said, f"{max(one.smallest() for one in tests) * shown.scale:.{digits}f} {shown.unit}")
 
 
 @dataclasses.dataclass(frozen=True)
-class Level:
-    """Whether a row is as good as another: within the margin, or worse beyond doubt. Attributes as of `Better`."""
-
-    row: str
-    than: str
-    metric: str
-    margin: float
-
-    @property
-    def rows(self) -> tuple[str, ...]:
-        """See `Question`."""
-        return self.row, self.than
+class Better(Pair):
+    """Whether a row is better than another."""
 
     def __call__(self, table: Table) -> Found:
         """See `Question`."""
-        tests = _differences(table, self.row, self.than, self.metric)
-        worse = (tests[0].value < 0) == (METRICS[self.metric].better == "high")
-        verdict: Verdict = "open"
-        if _within(tests, self.margin / METRICS[self.metric].scale):
-            verdict = "confirmed"
-        elif max(one.p for one in tests) < LEVEL:
-            verdict = "refuted" if worse else "confirmed"
-        return Found(verdict, *_said(tests, self.metric, f"{self.row} less {self.than}", self.margin))
+        tests = self.differences(table)
+        if self.within(tests):
+            return self.found("no effect", tests)
+        if max(one.p for one in tests) >= LEVEL:
+            return self.found("open", tests)
+        return self.found("confirmed" if self.is_better(tests) else "refuted", tests)
 
 
 @dataclasses.dataclass(frozen=True)
-class Steadier:
+class Level(Pair):
+    """Whether a row is as good as another, or better: refuted where it is worse beyond doubt, and not by so little."""
+
+    def __call__(self, table: Table) -> Found:
+        """See `Question`."""
+        tests = self.differences(table)
+        if self.within(tests):
+            return self.found("confirmed", tests)
+        if max(one.p for one in tests) >= LEVEL:
+            return self.found("open", tests)
+        return self.found("confirmed" if self.is_better(tests) else "refuted", tests)
+
+
+@dataclasses.dataclass(frozen=True)
+class Steadier(Pair):
     """Whether a row's values spread less over seeds than another's: the ratio of variances, by Fisher's F.
 
-    Attributes:
-      row: that is said to spread less.
-      than: the other.
-      metric: whose values spread.
-      margin: deviations whose ratio lies between 1/margin and margin are no effect.
+    Deviations whose ratio lies between 1/margin and margin are no effect.
     """
 
-    row: str
-    than: str
-    metric: str
     margin: float = 1.25
-
-    @property
-    def rows(self) -> tuple[str, ...]:
-        """See `Question`."""
-        return self.row, self.than
 
     def __call__(self, table: Table) -> Found:
         """See `Question`."""
@@ -316,36 +323,8 @@ def markdown(claims: Sequence[Claim], tables: Mapping[str, Table]) -> str:
     return f"{len(claims)} claims: {counted}.\n\n" + "\n".join(lines) + "\n"
 
 
-def _differences(table: Table, ours: str, theirs: str, metric: str) -> list[Difference]:
-    found = compare(metric, table.cells(ours, metric), table.cells(theirs, metric))
-    if not found:
-        raise Refused(f"{table.name}: {metric}: neither several seeds nor counts of examples to test by")
-    return found
-
-
-def _within(tests: Sequence[Difference], margin: float) -> bool:
-    """Whether two one-sided tests show each difference to be smaller than the margin."""
-    if any(one.error == 0.0 and one.value != 0.0 for one in tests):
-        return all(abs(one.value) < margin for one in tests)
-    return all(abs(one.value) + _normal(one).ppf(1 - LEVEL) * one.error < margin for one in tests)
-
-
 def _normal(one: Difference):
     return stats.t(one.freedom) if math.isfinite(one.freedom) else stats.norm
-
-
-def _said(tests: Sequence[Difference], metric: str, which: str, margin: float) -> tuple[str, str]:
-    """The difference with the wider of its 95 % intervals, and the smallest that would have been seen."""
-    shown = METRICS[metric]
-    widest = max(tests, key=lambda one: _normal(one).ppf(1 - LEVEL / 2) * one.error)
-    far = float(_normal(widest).ppf(1 - LEVEL / 2)) * widest.error
-    digits = shown.digits + 1
-    of = lambda value: f"{value * shown.scale:+.{digits}f}"
-    value = widest.value
-    said = (
-        f"{shown.label} ({shown.unit}), {which}: {of(value)} [{of(value - far)}, {of(value + far)}]; margin {margin:g}"
-    )
-    return said, f"{max(one.smallest() for one in tests) * shown.scale:.{digits}f} {shown.unit}"
 
 
 def _figure(metric: str, value: float) -> str:

@@ -117,17 +117,7 @@ def test_interactive_attention_is_the_sources_formulas(rng):
 
 @pytest.mark.parametrize("kind", SLOW_BUT_ONE)
 def test_steps_give_the_logits_of_the_whole(kind):
-    """One token at a time, from the carry alone."""
-    config = recurrent(kind)
-    model, params = toy.model(config), toy.params(config)
-    batch = toy.batches(toy.examples(3, longest=5), "static", 3)[0]
-    whole = jax.jit(model.apply)(params, batch)
-    cache = model.apply(params, batch.source, 8, method="start")
-    step = jax.jit(functools.partial(model.apply, method="step"))
-    for t in range(batch.target.shape[1]):
-        logits, cache = step(params, cache, batch.target.slots(slice(t, t + 1)))
-        real = batch.target.real[:, t]
-        np.testing.assert_allclose(logits[real, 0, 1:], whole[real, t, 1:], atol=1e-5)
+    toy.check_steps(recurrent(kind), toy.examples(3, longest=5))
 
 
 @pytest.mark.parametrize("kind", SLOW_BUT_ONE)

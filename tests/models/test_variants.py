@@ -48,16 +48,7 @@ def test_packed_examples_read_what_is_declared(name):
 
 @pytest.mark.parametrize("name", EACH)
 def test_steps_give_the_logits_of_the_whole(name):
-    config = VARIANTS[name]
-    model, params = toy.model(config), toy.params(config)
-    batch = toy.batches(DATA, "static", 8)[0]
-    whole = jax.jit(model.apply)(params, batch)
-    cache = model.apply(params, batch.source, 8, method="start")
-    step = jax.jit(functools.partial(model.apply, method="step"))
-    for t in range(batch.target.shape[1]):
-        logits, cache = step(params, cache, batch.target.slots(slice(t, t + 1)))
-        real = batch.target.real[:, t]
-        np.testing.assert_allclose(logits[real, 0, 1:], whole[real, t, 1:], atol=1e-5)
+    toy.check_steps(VARIANTS[name], DATA)
 
 
 @pytest.mark.parametrize("name", EACH)
