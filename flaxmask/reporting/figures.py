@@ -29,7 +29,7 @@ _CELLS: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "linewidth": 0.2, "rasteri
 
 def style(how: dict[Any, Any]) -> Any:
     """Settings of what is drawn within. A name of a row is text, whatever dollars are in it."""
-    settings: Any = how | {"text.parse_math": False}
+    settings: Any = how | {"text.parse_math": False, "font.family": _characters()[0]}
     return matplotlib.rc_context(settings)
 
 
@@ -236,7 +236,7 @@ def heat_maps(rows: Mapping[str, Mapping[str, Any]], most: int = 6) -> Figure:
     rows = dict(list(rows.items())[:most])
     columns = min(2, len(rows))
     lines = -(-len(rows) // columns)
-    with style({"hatch.linewidth": 0.4, "font.size": 8, "font.family": _characters()[0]}):
+    with style({"hatch.linewidth": 0.4, "font.size": 8}):
         figure = Figure(figsize=(4.6 * columns, 4.2 * lines), layout="constrained")
         panels = iter(figure.subplots(lines, columns, squeeze=False).flat)
         for (row, found), axes in zip(rows.items(), panels, strict=False):

@@ -74,9 +74,11 @@ def test_chinese_is_drawn_with_real_glyphs(tmp_path):
     if not all(ord(char) in figures._characters()[1] for char in CHINESE):
         pytest.skip("no font with Chinese characters is installed: pip install 'flaxmask[fonts]'")
     figure = heat_map()
+    legend = quality.by_length({"中文": [counted(lambda n: n / 16)]}, "wer")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         figure.savefig(tmp_path / "drawn.png")
+        legend.savefig(tmp_path / "legend.png")
     assert [str(one.message) for one in said if "missing from" in str(one.message)] == []
     assert figure.axes[0].get_xticklabels()[0].get_text() == "猫"
 
