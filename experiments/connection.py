@@ -55,9 +55,9 @@ EXPERIMENT = Experiment(
                 vocabulary_size=2000,
                 length=48,
                 shapes=1,
-                train_examples=6_000,
+                train_examples=5_000,
                 batch_examples=64,
-                evaluation_examples=300,
+                evaluation_examples=250,
                 sample=_SAMPLE,
             ),
             TransformerConfig(
