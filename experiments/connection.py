@@ -23,10 +23,10 @@ _PLAIN = {
 _ROWS = _TRANSFORMER | _RECURRENT | _PLAIN
 _COLUMNS = ("updates", "train_seconds", "loss", "accuracy", "tokenised_bleu", "chrf", "leaks", "dead", "batch_drift")
 _SAMPLE = "i love this beer . it is the best in the world ."
-# At quick all that is handed over, and all starts of what reads everything.
+# At quick all that is handed over, and starts of what reads everything.
 _FEW = [
     *(row for row in _ROWS if row.endswith(", handed over")),
-    *(row for row in _ROWS if "all positions" in row and not row.endswith(", handed over")),
+    *("Transformer: all positions, zero", "LSTM: all positions, zero", "LSTM: all positions, random"),
 ]
 
 EXPERIMENT = Experiment(

@@ -2,7 +2,7 @@
 
 import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,8 @@ def by_length(rows: Mapping[str, Sequence[Mapping[str, np.ndarray]]], name: str,
     lengths = np.sort(np.concatenate([of["length"][:, 0] for seeds in rows.values() for of in seeds[:1]]))
     edges = bins(lengths, longest, len(rows))
     with style({"font.size": 9}):
-        figure = Figure(figsize=(6.4, 3.6 + 0.2 * -(-len(rows) // 3)), layout="constrained")
+        columns = _columns(rows)
+        figure = Figure(figsize=(6.4, 3.6 + 0.2 * -(-len(rows) // columns)), layout="constrained")
         axes = figure.subplots()
         for number, seeds in enumerate(rows.values()):
             points = [_of_bins(of, name, edges) for of in seeds]
@@ -49,8 +50,13 @@ def by_length(rows: Mapping[str, Sequence[Mapping[str, np.ndarray]]], name: str,
             axes.axvline(longest + 0.5, color="black", linestyle=":", linewidth=1)
             axes.text(longest + 0.6, 1.0, "longer than trained", transform=axes.get_xaxis_transform(), va="top")
         named = [legible(row, 60) for row in rows]
-        figure.legend(handles[: len(rows)], named, loc="outside lower center", ncols=min(len(rows), 3), frameon=False)
+        figure.legend(handles[: len(rows)], named, loc="outside lower center", ncols=columns, frameon=False)
     return figure
+
+
+def _columns(rows: Collection[str]) -> int:
+    """Of a legend, so that the longest name has room."""
+    return max(1, min(3, len(rows), 90 // (max(map(len, rows)) + 6)))
 
 
 def bins(lengths: np.ndarray, longest: int | None = None, copies: int = 1) -> np.ndarray:
@@ -106,7 +112,8 @@ def front(rows: Sequence[str], results: Sequence[dict[str, Any]], cost: str, qua
     means = {row: tuple(map(statistics.fmean, both)) for row, both in points.items()}
     best = unbeaten(means, METRICS[cost].better == "high", METRICS[quality].better == "high")
     with style({"font.size": 9}):
-        figure = Figure(figsize=(6.4, 4.4 + 0.2 * -(-len(points) // 3)), layout="constrained")
+        columns = _columns(points)
+        figure = Figure(figsize=(6.4, 4.0 + 0.2 * -(-len(points) // columns)), layout="constrained")
         axes = figure.subplots()
         for number, (row, (x, y)) in enumerate(points.items()):
             far = lambda values: statistics.stdev(values) if len(values) > 1 else 0.0
@@ -118,7 +125,7 @@ def front(rows: Sequence[str], results: Sequence[dict[str, Any]], cost: str, qua
             arrow = {"high": " → better", "low": " ← better", "neither": ""}[metric.better]
             set_label(f"{metric.label} ({metric.unit}){arrow}" if metric.unit else metric.label + arrow)
         axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside lower center", ncols=min(len(points), 3), frameon=False)
+        figure.legend(loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 

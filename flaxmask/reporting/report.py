@@ -150,12 +150,12 @@ def _figures(run: Found) -> dict[str, tuple[str, Figure]]:
             which = f"table_{number}_" if len(parts) > 1 else ""
             drawn = figures.bars(part["rows"], own, shown)
             found[f"{which}{'_and_'.join(shown)}"] = (part["title"], drawn)
+        if by_length := _by_length(run, part):
+            found[f"table_{number}_by_length" if len(parts) > 1 else "by_length"] = by_length
         if part.get("front") and any(figures.complete(line, part["front"]) for line in own):
             drawn = quality.front(part["rows"], own, *part["front"])
             said = f"{part['title']}; joined: rows that no other beats in both"
             found[f"front_of_{'_and_'.join(part['front'])}"] = (said, drawn)
-    if by_length := _by_length(run):
-        found["by_length"] = by_length
     curves = {(k.row, k.seed): points for k in run.kept if (points := kinds.read(k.curve, kinds.Points))}
     if all(figures.shared(curves)):
         found["learning_curves"] = ("Learning curves; bands are one deviation over seeds", figures.curves(curves))
@@ -173,20 +173,20 @@ def _figures(run: Found) -> dict[str, tuple[str, Figure]]:
     return found
 
 
-def _by_length(run: Found) -> tuple[str, Figure] | None:
+def _by_length(run: Found, part: dict[str, Any]) -> tuple[str, Figure] | None:
     """The first score that a table shows, by the length of the examples; of at most `ROWS` rows."""
-    shown = {name for part in run.settings["parts"] for name in part["columns"]}
-    counted = {(k.row, k.seed): counts.read(k.counts) for k in run.kept}
+    counted = {(k.row, k.seed): counts.read(k.counts) for k in run.kept if k.row in part["rows"]}
     known = {cell: of for cell, of in counted.items() if "length" in of}
     fits = lambda name: all(name in of and len(of[name]) == len(of["length"]) for of in known.values())
-    names = [name for name in quality.BY_LENGTH if name in shown and fits(name)]
-    rows = [row for row in run.settings["rows"] if any(row == other for other, _ in known)][:ROWS]
+    names = [name for name in quality.BY_LENGTH if name in part["columns"] and fits(name)]
+    rows = [row for row in part["rows"] if any(row == other for other, _ in known)][:ROWS]
     if not names or not rows:
         return None
     longest = {run.settings["rows"][row].get("data", {}).get("train_longest") for row in rows}
     of_rows = {row: [of for (other, _), of in known.items() if other == row] for row in rows}
     drawn = quality.by_length(of_rows, names[0], longest.pop() if len(longest) == 1 else None)
-    return "Quality by length; bands are one deviation over seeds, or over the examples of one", drawn
+    said = f"{part['title']}: by length; bands are one deviation over seeds, or over the examples of one"
+    return said, drawn
 
 
 def _page(found: Sequence[Found], filled: Sequence[Table], pictures: dict[str, Path]) -> str:
