@@ -56,7 +56,7 @@ def by_length(rows: Mapping[str, Sequence[Mapping[str, np.ndarray]]], name: str,
 
 def _columns(rows: Collection[str]) -> int:
     """Of a legend, so that the longest name has room."""
-    return max(1, min(3, len(rows), 90 // (max(map(len, rows)) + 6)))
+    return max(1, min(3, len(rows), 90 // (max(map(len, rows)) + 8)))
 
 
 def bins(lengths: np.ndarray, longest: int | None = None, copies: int = 1) -> np.ndarray:
@@ -117,8 +117,10 @@ def front(rows: Sequence[str], results: Sequence[dict[str, Any]], cost: str, qua
         axes = figure.subplots()
         for number, (row, (x, y)) in enumerate(points.items()):
             far = lambda values: statistics.stdev(values) if len(values) > 1 else 0.0
-            drawn = look(number) | {"linestyle": "none", "label": legible(row, 60)}
-            axes.errorbar(*means[row], xerr=far(x), yerr=far(y), markersize=6, linewidth=1, **drawn)
+            # Beyond seven rows looks come again: a number tells the points apart.
+            drawn = look(number) | {"linestyle": "none", "label": f"{number + 1}  {legible(row, 60)}"}
+            axes.errorbar(*means[row], xerr=far(x), yerr=far(y), markersize=5, linewidth=1, **drawn)
+            axes.annotate(str(number + 1), means[row], xytext=(4, 4), textcoords="offset points", fontsize=8)
         axes.plot(*zip(*(means[row] for row in best), strict=True), color="#999999", linewidth=1, zorder=0)
         for name, set_label in ((cost, axes.set_xlabel), (quality, axes.set_ylabel)):
             metric = METRICS[name]
