@@ -126,3 +126,12 @@ def test_a_softmax_gate_weighs_the_visible_positions_of_each_channel(rng):
 def test_what_would_change_nothing_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         RecurrentConfig(**changes)
+
+
+def test_a_softmax_over_sums_does_not_see_the_state(rng):
+    """What the state adds is the same at all positions: the sources' scores need more than a softmax."""
+    query, other, key, memory = (rng.normal(size=shape).astype(np.float32) for shape in [(1, 3)] * 2 + [(1, 4, 3)] * 2)
+    visible = np.array([[True, True, False, True]])
+    read = lambda state, gate: np.asarray(interactive_attention(state, key, memory, visible, gate))
+    np.testing.assert_allclose(read(query, "softmax"), read(other, "softmax"), rtol=1e-5)
+    assert np.abs(read(query, "sigmoid") - read(other, "sigmoid")).max() > 1e-2
