@@ -120,8 +120,8 @@ class RecurrentConfig:
     """What the decoder reads of the source beside the final state. additive: Bahdanau et al. 2015. dot: Luong et al.
     2015, global, through projections. interactive: gates σ(W_a·[h;c]), and a decoder input tanh(W_di·[h;c]) + b_di."""
     gate: Literal["sigmoid", "softmax"] = "sigmoid"
-    """Of interactive attention: gates of their own, or weights over the positions that may be read, for each channel; of
-    these scores, which are sums, the state's part cancels in a softmax."""
+    """Of interactive attention: gates of their own, or for each channel weights over the positions that may be read; of
+    scores that are sums, as these are, the state's part cancels in a softmax."""
     input_bias: Literal["outside", "inside"] = "outside"
     """Where the bias of interactive attention's decoder input stands: tanh(W·[h;c]) + b, or tanh(W·[h;c] + b)."""
     handed: Literal["all", "last", "mean", "first"] = "all"

@@ -133,5 +133,5 @@ def test_a_softmax_over_sums_does_not_see_the_state(rng):
     query, other, key, memory = (rng.normal(size=shape).astype(np.float32) for shape in [(1, 3)] * 2 + [(1, 4, 3)] * 2)
     visible = np.array([[True, True, False, True]])
     read = lambda state, gate: np.asarray(interactive_attention(state, key, memory, visible, gate))
-    np.testing.assert_allclose(read(query, "softmax"), read(other, "softmax"), rtol=1e-5)
-    assert np.abs(read(query, "sigmoid") - read(other, "sigmoid")).max() > 1e-2
+    np.testing.assert_allclose(read(query, "softmax"), read(5 * other, "softmax"), rtol=1e-5)
+    assert np.abs(read(query, "sigmoid") - read(5 * other, "sigmoid")).max() > 1e-2
