@@ -53,7 +53,7 @@ EXPERIMENT = Experiment(
     ),
     expected={
         "smoke": "some 10 s a row on two cores, compilation for the most part; nothing is learnt",
-        "quick": "6 minutes on two cores",
+        "quick": "4 minutes on two cores; ρ 0.61 to 0.76, most attended has most effect in 81 to 89 % of outputs",
         "paper": "an accelerator's work; not run yet",
     },
 )

@@ -41,7 +41,7 @@ EXPERIMENT = Experiment(
     notes=(*NOTES, "without an end: what was still being written at the length of the longest training target"),
     expected={
         "smoke": "under 45 s on two cores; nothing is learnt",
-        "quick": "5 minutes on two cores",
+        "quick": "4 minutes on two cores; 0.4 % of outputs without an end with the mask, 94 % without one",
         "paper": "an accelerator's work; not run yet",
     },
 )

@@ -90,7 +90,7 @@ EXPERIMENT = Experiment(
     ),
     expected={
         "smoke": "some 10 s a row on two cores, compilation for the most part; nothing is learnt",
-        "quick": "5 minutes on two cores",
+        "quick": "5 minutes on two cores; BLEU 10.3 at 57 % distinct-2, 6.6 at 89 %, 0.2 at 99.8 %",
         "paper": "an accelerator's work; not run yet",
     },
 )
