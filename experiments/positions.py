@@ -51,8 +51,8 @@ EXPERIMENT = Experiment(
     ),
     expected={
         "smoke": "some 10 s a row on two cores, compilation for the most part; nothing is learnt",
-        "quick": "5 to 8 minutes on two cores; PER of longer words 51.3 % (sinusoid), 64.0 (learned), 67.5 (ALiBi), 71.0 "
-        "(relative), 71.4 (none, single number), 39.2 (LSTM)",
+        "quick": "5 to 8 minutes on two cores; PER of longer words 51.3 % (sinusoid), 64.0 (learned), 67.5 (ALiBi), "
+        "71.0 (relative), 71.4 (none, single number), 39.2 (LSTM)",
         "paper": "an accelerator's work; not run yet",
     },
 )

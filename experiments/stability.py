@@ -42,8 +42,8 @@ EXPERIMENT = Experiment(
     notes=(*NOTES, "a spike: gradients of more than twice the median norm of the 32 updates before"),
     expected={
         "smoke": "under 45 s on two cores; nothing is learnt",
-        "quick": "5 to 7 minutes on two cores; accuracy 72.9 % with the mask, 70.5 to 71.7 % with wrong ones; some 20 spikes "
-        "in every row",
+        "quick": "5 to 7 minutes on two cores; accuracy 72.9 % with the mask, 70.5 to 71.7 % with wrong ones; some 20 "
+        "spikes in every row",
         "paper": "an accelerator's work; not run yet",
     },
 )
