@@ -6,7 +6,8 @@ from typing import Any
 def _best(count: int, scores: Any, query: Any, key: Any) -> Any:
     """The keys with the largest scores, `count` of those of the query's segment that stand at or before it.
 
-    Of equal scores all are taken, and count as one. No key behind the query is looked at, so what is chosen gives nothing away.
+    Of equal scores all are taken, and count as one. No key behind the query is looked at, so what is chosen gives
+    nothing away.
     """
     import jax
     import jax.numpy as jnp
