@@ -10,7 +10,7 @@ from flaxmask.reporting.ledger import Above, Better, Claim, Fact, Level, Steadie
 PUBLISHED = Path(__file__).parent.parent / "results" / "published"
 
 _LSTM = "LSTM: all positions, handed over"
-_WHOLE = "Transformer: all positions, zero"
+_WHOLE = "Transformer: all positions, handed over"
 _COOL, _HOT = "temperature 0.5, top-k all, top-p 1.0", "temperature 1.5, top-k all, top-p 1.0"
 
 CLAIMS = (

@@ -204,13 +204,13 @@ class RecurrentEncoderDecoder(nn.Module):
         """Who reads whom, step by step, for `audit.closure`; layers are named as Linen names them."""
         config, source, target = self.config, batch.source, batch.target
         steps = [_flow(config, f"encoder_{i}", "source", source) for i in range(config.encoder_layers)]
-        steps += handed_flow(config.handed, source)
         own, last = recurrence_mask(target, config.masking), _ends(config, target, source)
         cross = ceiling(self.masks.formula("cross"))(target, source)
+        if config.start == "handed":  # of the encoder's states, whatever its outputs become
+            steps += [Attends(f"decoder_{i}", "target", "source", last) for i in range(config.decoder_layers)]
+        steps += handed_flow(config.handed, source)
         for i in range(config.decoder_layers):
             name = f"decoder_{i}"
-            if config.start == "handed":
-                steps.append(Attends(name, "target", "source", last))
             if i == config.decoder_layers - 1 and config.attention in ("additive", "interactive"):
                 steps.append(Attends(name, "target", "source", cross))
             steps.append(Attends(name, "target", "target", own, residual=False))

@@ -27,12 +27,13 @@ VARIANTS = {
     "single": own(positions="single"),
     "LSTM, last, start zero": additive(handed="last", start="zero"),
     "LSTM, mean, start random": additive(handed="mean", start="random"),
+    "LSTM, first": additive(handed="first"),
     "LSTM, first, both ways": additive(handed="first", bidirectional=True),
     "LSTM, softmax inside": dataclasses.replace(
         toy.RECURRENT, attention="interactive", gate="softmax", input_bias="inside"
     ),
 }
-QUICK = ("last, start handed", "relative")
+QUICK = ("last, start handed", "relative", "LSTM, first")
 EACH = [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in VARIANTS]
 DATA = toy.examples(8, longest=6)
 
