@@ -120,7 +120,9 @@ def front(rows: Sequence[str], results: Sequence[dict[str, Any]], cost: str, qua
             # Beyond seven rows looks come again: a number tells the points apart.
             drawn = look(number) | {"linestyle": "none", "label": f"{number + 1}  {legible(row, 60)}"}
             axes.errorbar(*means[row], xerr=far(x), yerr=far(y), markersize=5, linewidth=1, **drawn)
-            axes.annotate(str(number + 1), means[row], xytext=(4, 4), textcoords="offset points", fontsize=8)
+            axes.annotate(
+                str(number + 1), (means[row][0], means[row][1]), xytext=(4, 4), textcoords="offset points", fontsize=8
+            )
         axes.plot(*zip(*(means[row] for row in best), strict=True), color="#999999", linewidth=1, zorder=0)
         for name, set_label in ((cost, axes.set_xlabel), (quality, axes.set_ylabel)):
             metric = METRICS[name]
