@@ -95,8 +95,8 @@ EXPERIMENT = Experiment(
     ),
     expected={
         "smoke": "some 10 s a row on two cores, compilation for the most part; nothing is learnt",
-        "quick": "7 minutes on two cores; tokenised BLEU 4.5 (LSTM, all positions), 1.7 (its final state alone), 4.5 to 5.5 "
-        "and 2.4 to 3.0 (Transformer, all positions and one vector)",
+        "quick": "7 minutes on two cores; tokenised BLEU 4.5 (LSTM, all positions), 1.7 (its final state alone), 4.5 "
+        "to 5.5 and 2.4 to 3.0 (Transformer, all positions and one vector)",
         "paper": "an accelerator's work; not run yet",
     },
 )

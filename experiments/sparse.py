@@ -74,7 +74,8 @@ EXPERIMENT = Experiment(
     ),
     expected={
         "smoke": "some 10 s a row on two cores, compilation for the most part; nothing is learnt",
-        "quick": "6 minutes on two cores, more on slow ones; loss 5.028 (full), 5.039 (global 4 + window of 8), 5.091 (window of 4)",
+        "quick": "6 minutes on two cores, more on slow ones; loss 5.028 (full), 5.039 (global 4 + window "
+        "of 8), 5.091 (window of 4)",
         "paper": "an accelerator's work; not run yet",
     },
 )
