@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
+from flaxmask.evaluation.loops import grams
 from flaxmask.evaluation.translation import translation_counts
 
 
@@ -16,9 +17,8 @@ def distinct(texts: Sequence[Sequence[str]], size: int = 2) -> Int[np.ndarray, "
     """
     counts = []
     for several in texts:
-        words = [text.split() for text in several]
-        grams = [gram for of in words for gram in zip(*(of[start:] for start in range(size)), strict=False)]
-        counts.append((len(set(grams)), len(grams)))
+        found = [gram for text in several for gram in grams(text.split(), size)]
+        counts.append((len(set(found)), len(found)))
     return np.array(counts, np.int64).reshape(-1, 2)
 
 

@@ -1,6 +1,7 @@
 """Whether what was written comes to an end, and how much of it was written before; counted output by output."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -24,6 +25,11 @@ def repeats(written: Sequence[np.ndarray], marks: Sequence[int], size: int = 4) 
     counts = []
     for ids in written:
         tokens = ids[~np.isin(ids, marks)].tolist()
-        grams = list(zip(*(tokens[start:] for start in range(size)), strict=False))
-        counts.append((len(grams) - len(set(grams)), len(grams)))
+        found = grams(tokens, size)
+        counts.append((len(found) - len(set(found)), len(found)))
     return np.array(counts, np.int64).reshape(-1, 2)
+
+
+def grams(tokens: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
+    """All runs of `size` tokens, in their order."""
+    return list(zip(*(tokens[start:] for start in range(size)), strict=False))

@@ -146,16 +146,16 @@ def _figures(run: Found) -> dict[str, tuple[str, Figure]]:
         own = [line for line in run.lines if line["row"] in part["rows"]]
         shown = [name for name in FIGURES if name in part["columns"] and any(name in line["metrics"] for line in own)]
         shown = shown[: figures.PANELS]
+        which = f"table_{number}_" if len(parts) > 1 else ""
         if any(figures.complete(line, shown) for line in own if shown):
-            which = f"table_{number}_" if len(parts) > 1 else ""
             drawn = figures.bars(part["rows"], own, shown)
             found[f"{which}{'_and_'.join(shown)}"] = (part["title"], drawn)
         if by_length := _by_length(run, part):
-            found[f"table_{number}_by_length" if len(parts) > 1 else "by_length"] = by_length
+            found[f"{which}by_length"] = by_length
         if part.get("front") and any(figures.complete(line, part["front"]) for line in own):
             drawn = quality.front(part["rows"], own, *part["front"])
             said = f"{part['title']}; joined: rows that no other beats in both"
-            found[f"front_of_{'_and_'.join(part['front'])}"] = (said, drawn)
+            found[f"{which}front_of_{'_and_'.join(part['front'])}"] = (said, drawn)
     curves = {(k.row, k.seed): points for k in run.kept if (points := kinds.read(k.curve, kinds.Points))}
     if all(figures.shared(curves)):
         found["learning_curves"] = ("Learning curves; bands are one deviation over seeds", figures.curves(curves))
